@@ -1,0 +1,1 @@
+"""The wine-quality stack: pure modules inside, services at the edges."""

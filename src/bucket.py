@@ -1,0 +1,151 @@
+"""The bucket through boto3: single objects, and verified reads of what DVC stored there."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from src.config import StoreSettings, read_settings
+from src.errors import IntegrityError, MissingError, StoreError
+from src.pointer import Pointer, check_relative
+
+DVC_PREFIX = "dvc"
+_MISSING = {"NoSuchKey", "404", "NotFound"}
+_UNCHANGED = {"304", "NotModified"}
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """One bucket; every method raises :class:`StoreError` when the store is away or refuses."""
+
+    name: str
+    client: Any
+
+    @classmethod
+    def from_environment(cls) -> "Bucket":
+        """Return the bucket that ``BUCKET`` and the ``AWS_*`` variables name; nothing is asked of it yet."""
+        config = Config(connect_timeout=3, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 2})
+        name = read_settings(StoreSettings).bucket
+        try:
+            return cls(name, boto3.client("s3", config=config))
+        except (BotoCoreError, ValueError) as error:
+            raise StoreError(f"the AWS_* variables do not name a store: {error}") from error
+
+    @property
+    def dvc_url(self) -> str:
+        """Return the address of the DVC remote."""
+        return f"s3://{self.name}/{DVC_PREFIX}"
+
+    def create(self) -> None:
+        """Create the bucket where it is not there yet."""
+        try:
+            self._call("head_bucket")
+        except MissingError:
+            self._call("create_bucket")
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes.
+
+        Raises:
+            MissingError: there is no such object.
+
+        """
+        return self._call("get_object", Key=key)["Body"].read()
+
+    def get_if_changed(self, key: str, etag: str | None) -> tuple[bytes, str] | None:
+        """Return an object's bytes and ETag, or None where it still has ``etag``.
+
+        Raises:
+            MissingError: there is no such object.
+
+        """
+        condition = {"IfNoneMatch": etag} if etag else {}
+        answer = self._call("get_object", Key=key, **condition)
+        return (answer["Body"].read(), answer["ETag"]) if answer else None
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object and read it back.
+
+        Raises:
+            IntegrityError: the store holds something else now.
+
+        """
+        self._call("put_object", Key=key, Body=content)
+        if self.get(key) != content:
+            raise IntegrityError(f"{self.name}/{key} does not read back as it was written")
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the keys below ``prefix``, sorted."""
+        keys: list[str] = []
+        token: dict[str, str] = {}
+        while True:
+            page = self._call("list_objects_v2", Prefix=prefix, **token)
+            keys += [item["Key"] for item in page.get("Contents", [])]
+            if not page.get("IsTruncated"):
+                return sorted(keys)
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def read_files(self, pointer: Pointer) -> Iterator[tuple[str, bytes]]:
+        """Yield (relative path, bytes) of every file that ``pointer`` names, each checked against its md5.
+
+        A pointer to a single file yields that file under the pointer's own path.
+
+        Raises:
+            MissingError: the bucket lacks an object.
+            IntegrityError: an object's bytes have another md5.
+
+        """
+        content = self._read_verified(pointer.md5)
+        if not pointer.is_folder:
+            yield pointer.path, content
+            return
+        for entry in json.loads(content):
+            check_relative(entry["relpath"])
+            yield entry["relpath"], self._read_verified(entry["md5"])
+
+    def verify(self, pointer: Pointer) -> None:
+        """Read every byte that ``pointer`` names; raises as :meth:`read_files` does."""
+        for _ in self.read_files(pointer):
+            pass
+
+    def fetch(self, pointer: Pointer, folder: Path) -> None:
+        """Write the files of the folder that ``pointer`` names below ``folder``; raises as :meth:`read_files` does."""
+        for relative, content in self.read_files(pointer):
+            path = folder / relative
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    def _read_verified(self, md5: str) -> bytes:
+        key = content_key(md5)
+        try:
+            content = self.get(key)
+        except MissingError as error:
+            raise MissingError(f"the bucket lacks {key}") from error
+        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if found != md5.removesuffix(".dir"):
+            raise IntegrityError(f"{self.name}/{key} has md5 {found}: its {len(content)} bytes were altered")
+        return content
+
+    def _call(self, operation: str, **arguments: Any) -> Any:
+        try:
+            return getattr(self.client, operation)(Bucket=self.name, **arguments)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code in _UNCHANGED:
+                return None
+            if code in _MISSING:
+                raise MissingError(f"{self.name}/{arguments.get('Key', '')} is not there") from error
+            raise StoreError(f"the store refuses {operation} on bucket {self.name}: {error}") from error
+        except BotoCoreError as error:
+            raise StoreError(f"the store does not answer: {error}") from error
+
+
+def content_key(md5: str) -> str:
+    """Return the key under which DVC stores the bytes with this md5."""
+    return f"{DVC_PREFIX}/files/md5/{md5[:2]}/{md5[2:]}"

@@ -1,0 +1,80 @@
+"""What a person may change: hyper-parameters, split and promotion rule here, settings in the environment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dotenv import load_dotenv
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from src.errors import ConfigError
+
+S = TypeVar("S", bound=BaseSettings)
+
+PROJECT = Path(__file__).resolve().parent.parent
+DATA_POINTER = PROJECT / "data.dvc"
+DATA_FILE = "winequality-red.csv"
+
+MODEL = "LogisticRegression"
+PARAMETERS: dict[str, Any] = {
+    "C": 1.0,
+    "l1_ratio": 0,  # the l2 penalty, as scikit-learn 1.9 spells it
+    "solver": "lbfgs",
+    "class_weight": None,
+    "max_iter": 1000,
+    "random_state": 42,
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows are held out: those whose salted feature hash falls in the first ``test_share`` of all hashes."""
+
+    salt: str = "red-wine"
+    test_share: float = 0.2
+
+
+@dataclass(frozen=True)
+class PromotionRule:
+    """A challenger must raise ROC_AUC, and lose no more than ``tolerance`` on any other metric."""
+
+    tolerance: float = 0.01
+
+
+SPLIT = Split()
+PROMOTION_RULE = PromotionRule()
+
+
+class StoreSettings(BaseSettings):
+    """Where the bytes are; the endpoint, keys and region are the standard ``AWS_*`` variables."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    bucket: str = Field(min_length=3, description="The bucket's name")
+
+
+class ApiSettings(StoreSettings):
+    """The API's own settings."""
+
+    api_cache: Path = Field(PROJECT / ".stack" / "api", description="Folder that keeps the last good release")
+    api_poll_seconds: float = Field(2.0, gt=0, description="Seconds between two looks at the champion's pointer")
+
+
+def load_environment() -> None:
+    """Add the variables of the project's ``.env`` to the environment; those already set win."""
+    load_dotenv(PROJECT / ".env", override=False)
+
+
+def read_settings(settings: type[S]) -> S:
+    """Return ``settings`` read from the environment.
+
+    Raises:
+        ConfigError: names every variable that is missing or wrong.
+
+    """
+    try:
+        return settings()
+    except ValidationError as error:
+        problems = [f"{str(problem['loc'][0]).upper()}: {problem['msg'].lower()}" for problem in error.errors()]
+        raise ConfigError(f"{'; '.join(problems)}. Set it in .env (each variable is in .env_example)") from error

@@ -1,0 +1,107 @@
+"""The wine table: read and validate the CSV, split it by content."""
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+
+from src.config import Split
+from src.errors import DataError
+from src.wine import CLASSES, FEATURES, TARGET
+
+FEATURE_NAMES = [feature.name for feature in FEATURES]
+COLUMNS = [*FEATURE_NAMES, TARGET]
+_FIRST_LINE = 2  # of data: line 1 is the header
+_SHOWN = 5
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read a wine CSV: 11 float features and an integer quality, one row a wine, in the order of ``COLUMNS``.
+
+    Raises:
+        DataError: names column, line and value of what is not a red wine quality table.
+
+    """
+    text = _read_text(path)
+    _check_columns(path, list(text.columns))
+    numbers = text[COLUMNS].apply(pd.to_numeric, errors="coerce")
+    problems = [problem for column in COLUMNS for problem in _find_problems(column, text[column], numbers[column])]
+    if problems:
+        problems.sort()
+        more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        lines = "".join(f"\n  line {line}, {problem}" for line, problem in problems[:_SHOWN])
+        raise DataError(f"{path.name}: {len(problems)} bad value(s):{lines}{more}")
+    return numbers.astype({TARGET: int} | dict.fromkeys(FEATURE_NAMES, float))
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write a table so that equal tables give equal bytes."""
+    table.to_csv(path, index=False, lineterminator="\n")
+
+
+def split(table: pd.DataFrame, rule: Split) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return (train, test): a row's side is decided by a salted hash of its features.
+
+    Copies of a row never straddle the split, and appended rows never move the old ones.
+
+    Raises:
+        DataError: a side would be unusable.
+
+    """
+    held_out = hash_rows(table, rule.salt) < rule.test_share
+    train, test = table[~held_out].reset_index(drop=True), table[held_out].reset_index(drop=True)
+    unseen = sorted(set(test[TARGET]) - set(train[TARGET]))
+    if unseen:
+        raise DataError(f"quality {unseen[0]} has rows in test and none in train: add rows, or change the split's salt")
+    if test[TARGET].nunique() < 2:
+        raise DataError(f"test holds {len(test)} row(s) of {test[TARGET].nunique()} class(es), expected two or more")
+    return train, test
+
+
+def hash_rows(table: pd.DataFrame, salt: str) -> pd.Series:
+    """Return for each row a number in [0, 1) that depends on its features and ``salt`` alone."""
+    rows = table[FEATURE_NAMES].to_numpy(float).tolist()
+    digests = [hashlib.sha256(f"{salt}:{','.join(map(repr, row))}".encode()).digest() for row in rows]
+    return pd.Series([int.from_bytes(digest[:6], "big") / 256**6 for digest in digests], index=table.index, dtype=float)
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    try:
+        text = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig")
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path.name} is empty, expected a header and rows") from error
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise DataError(f"{path.name} is not a comma-separated UTF-8 table: {error}") from error
+    if not isinstance(text.index, pd.RangeIndex):
+        raise DataError(f"{path.name}: line {_FIRST_LINE} has more fields than the header's {len(text.columns)}")
+    if text.empty:
+        raise DataError(f"{path.name} has no rows below its header")
+    return text.fillna("")
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    missing = [column for column in COLUMNS if column not in columns]
+    extra = [column for column in columns if column not in COLUMNS]
+    if len(columns) == 1 and ";" in columns[0]:
+        raise DataError(f"{path.name} is separated by ';', expected ','")
+    if missing or extra:
+        wrong = [f"column {name!r} is missing" for name in missing] + [f"column {name!r} is unknown" for name in extra]
+        raise DataError(f"{path.name}: {'; '.join(wrong)}. Expected: {', '.join(COLUMNS)}")
+
+
+def _find_problems(column: str, text: pd.Series, numbers: pd.Series) -> list[tuple[int, str]]:
+    if column == TARGET:
+        bad = ~numbers.isin(CLASSES)
+        expected = f"expected a class from {CLASSES[0]} to {CLASSES[-1]}"
+    else:
+        feature = FEATURES[FEATURE_NAMES.index(column)]
+        bad = ~numbers.between(feature.lowest, feature.highest)
+        expected = f"expected {feature.lowest:g} to {feature.highest:g} {feature.unit}"
+    return [
+        (int(row) + _FIRST_LINE, f"column {column!r}: {text[row] or 'nothing'!r} is {_fault(numbers[row])}, {expected}")
+        for row in text.index[bad]
+    ]
+
+
+def _fault(number: float) -> str:
+    return "not a number" if pd.isna(number) else "out of range"

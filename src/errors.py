@@ -1,0 +1,40 @@
+"""Everything this stack raises on purpose.
+
+    StackError
+    ├── ConfigError      a setting is missing, unknown or wrong
+    ├── DataError        a table is not the red wine quality table
+    ├── StoreError       the bucket cannot be reached or refuses us       (worth a retry)
+    ├── MissingError     the bucket holds no such object
+    ├── IntegrityError   bytes are not what their pointer says
+    └── RegistryError    a promotion or roll-back that makes no sense
+
+A message gives the value seen, what was expected and, where there is one, the command that mends it.
+"""
+
+
+class StackError(Exception):
+    """Base of all errors that a person can act on."""
+
+
+class ConfigError(StackError):
+    """A setting is missing, unknown or wrong."""
+
+
+class DataError(StackError):
+    """A table is not the red wine quality table."""
+
+
+class StoreError(StackError):
+    """The bucket cannot be reached, or refuses these credentials."""
+
+
+class MissingError(StackError):
+    """The bucket holds no such object."""
+
+
+class IntegrityError(StackError):
+    """Bytes are not what their pointer says."""
+
+
+class RegistryError(StackError):
+    """A promotion or a roll-back that makes no sense."""

@@ -1,0 +1,32 @@
+"""Candidate models by name: build, fit, export to ONNX."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from src.dataset import FEATURE_NAMES
+from src.wine import TARGET
+
+INPUT = "features"
+CANDIDATES: dict[str, Callable[..., Pipeline]] = {
+    "LogisticRegression": lambda **parameters: make_pipeline(StandardScaler(), LogisticRegression(**parameters)),
+}
+
+
+def fit(name: str, parameters: Mapping[str, Any], table: pd.DataFrame) -> Pipeline:
+    """Return the candidate ``name`` fitted to a labelled table; one thread, so that equal input gives equal bits."""
+    with threadpool_limits(1):
+        return CANDIDATES[name](**parameters).fit(table[FEATURE_NAMES], table[TARGET])
+
+
+def export(model: Pipeline) -> bytes:
+    """Return the model as ONNX: ``features`` (rows, 11) float32 to ``label`` (rows,) and ``probabilities``."""
+    features = [(INPUT, FloatTensorType([None, len(FEATURE_NAMES)]))]
+    return to_onnx(model, initial_types=features, options={"zipmap": False}).SerializeToString()

@@ -1,0 +1,254 @@
+"""The model registry: the champion's pointer, promotion, roll-back and their history.
+
+    registry/current.dvc            the champion's pointer; the only object that changes
+    registry/releases/<id>.dvc      every tested release's pointer; never rewritten
+    registry/promotions/<time>.json one event for each change of champion; append-only
+
+The event of the last change travels inside ``current.dvc`` too (``meta.promotion``), so that the one write which
+moves the champion also records itself: an event that a crash kept from the log is filled in later.
+"""
+
+import argparse
+import getpass
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from src.bucket import Bucket
+from src.config import load_environment
+from src.errors import MissingError, RegistryError, StackError
+from src.pointer import Pointer
+from src.release import Release
+
+CURRENT = "registry/current.dvc"
+RELEASES = "registry/releases/"
+PROMOTIONS = "registry/promotions/"
+PROMOTE, ROLLBACK = "promote", "rollback"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A change of champion: ``release`` replaced ``replaced`` (None for the first); metrics are on the test rows."""
+
+    time: str
+    kind: str
+    release: str
+    replaced: str | None
+    reason: str
+    by: str
+    metrics: Mapping[str, Any]
+
+
+def current(bucket: Bucket) -> Pointer | None:
+    """Return the champion's pointer, or None before the first promotion."""
+    try:
+        return Pointer.from_yaml(bucket.get(CURRENT))
+    except MissingError:
+        return None
+
+
+def register(bucket: Bucket, pointer: Pointer) -> None:
+    """Keep a tested release's pointer; the first one kept for these bytes stays."""
+    try:
+        bucket.get(_release_key(pointer.id))
+    except MissingError:
+        bucket.put(_release_key(pointer.id), pointer.to_yaml().encode())
+
+
+def find(bucket: Bucket, release_id: str) -> Pointer:
+    """Return a registered release's pointer.
+
+    Raises:
+        RegistryError: there is none with this id.
+
+    """
+    try:
+        return Pointer.from_yaml(bucket.get(_release_key(release_id)))
+    except MissingError as error:
+        known = ", ".join(releases(bucket)) or "none"
+        raise RegistryError(f"no release {release_id!r} in the registry, which holds: {known}") from error
+
+
+def releases(bucket: Bucket) -> list[str]:
+    """Return the ids of all registered releases."""
+    return [key.removeprefix(RELEASES).removesuffix(".dvc") for key in bucket.list(RELEASES)]
+
+
+def history(bucket: Bucket) -> list[Promotion]:
+    """Return all changes of champion, oldest first."""
+    champion = current(bucket)
+    if champion is not None:
+        _record(bucket, _event(champion))
+    return [Promotion(**json.loads(bucket.get(key))) for key in bucket.list(PROMOTIONS)]
+
+
+def promote(bucket: Bucket, pointer: Pointer, reason: str, by: str, metrics: Mapping[str, Any]) -> Promotion:
+    """Make a release the champion by one write, after every byte was read back; where it is already, do nothing.
+
+    Raises:
+        MissingError, IntegrityError: the release is not whole, and the old champion stays.
+
+    """
+    return _replace(bucket, pointer, PROMOTE, reason, by, metrics)
+
+
+def rollback(bucket: Bucket, release_id: str | None, by: str) -> Promotion:
+    """Make an earlier release the champion again: ``release_id``, or the one that the champion replaced.
+
+    Raises:
+        RegistryError: there is nothing to go back to.
+
+    """
+    events = history(bucket)
+    if not events:
+        raise RegistryError("there is no champion yet, so nothing to roll back; make one with: make run")
+    if release_id is None:
+        release_id = _replaced_by(events, events[-1].release)
+    pointer = find(bucket, release_id)
+    if release_id == events[-1].release:
+        raise RegistryError(f"{release_id} is the champion already")
+    return _replace(bucket, pointer, ROLLBACK, f"rolled back from {events[-1].release}", by, {})
+
+
+def is_rolled_back(bucket: Bucket, release_id: str) -> bool:
+    """Say whether a person took this release out of service, and nobody put it back."""
+    touching = [event for event in history(bucket) if release_id in (event.release, event.replaced)]
+    return bool(touching) and touching[-1].kind == ROLLBACK and touching[-1].replaced == release_id
+
+
+def load(bucket: Bucket, pointer: Pointer) -> Release:
+    """Return a release from the bucket, each byte verified.
+
+    Raises:
+        MissingError, IntegrityError: it is not whole.
+
+    """
+    with tempfile.TemporaryDirectory(prefix="wine-") as folder:
+        bucket.fetch(pointer, Path(folder))
+        return Release.load(Path(folder))
+
+
+def _replace(
+    bucket: Bucket, pointer: Pointer, kind: str, reason: str, by: str, metrics: Mapping[str, Any]
+) -> Promotion:
+    load(bucket, pointer)
+    register(bucket, pointer)
+    champion = current(bucket)
+    last = _event(champion) if champion else None
+    if last:
+        _record(bucket, last)
+    if champion and last and champion.md5 == pointer.md5:
+        return last
+    event = Promotion(_time_after(last), kind, pointer.id, champion.id if champion else None, reason, by, metrics)
+    bucket.put(CURRENT, pointer.with_meta(promotion=asdict(event)).to_yaml().encode())
+    _record(bucket, event)
+    return event
+
+
+def _event(champion: Pointer) -> Promotion:
+    try:
+        return Promotion(**champion.meta["promotion"])
+    except (KeyError, TypeError) as error:
+        raise RegistryError(f"{CURRENT} was not written by this registry: {error}") from error
+
+
+def _record(bucket: Bucket, event: Promotion) -> None:
+    key = f"{PROMOTIONS}{event.time}.json"
+    try:
+        bucket.get(key)
+    except MissingError:
+        bucket.put(key, json.dumps(asdict(event), indent=2, ensure_ascii=False).encode())
+
+
+def _time_after(last: Promotion | None) -> str:
+    now = datetime.now(UTC)
+    if last:  # hosts' clocks differ, and the log sorts by time
+        now = max(now, datetime.fromisoformat(last.time) + timedelta(microseconds=1))
+    return now.isoformat(timespec="microseconds")
+
+
+def _replaced_by(events: list[Promotion], release_id: str) -> str:
+    for event in reversed(events):
+        if event.kind == PROMOTE and event.release == release_id and event.replaced:
+            return event.replaced
+    raise RegistryError(f"{release_id} replaced no other release; name one of: python -m src.registry history")
+
+
+def _release_key(release_id: str) -> str:
+    return f"{RELEASES}{release_id}.dvc"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m src.registry", description="The champion and its history.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("current", help="show the champion")
+    commands.add_parser("history", help="list every change of champion, oldest first")
+    back = commands.add_parser("rollback", help="make an earlier release the champion again")
+    back.add_argument("id", nargs="?", help="the release; without it, the one that the champion replaced")
+    commands.add_parser("promote", help="make a tested release the champion, whatever its metrics").add_argument("id")
+    commands.add_parser("reproduce", help="train a release again and compare the bytes").add_argument("id")
+    options = parser.parse_args(arguments)
+    load_environment()
+    try:
+        return _COMMANDS[options.command](Bucket.from_environment(), options)
+    except StackError as error:
+        print(f"registry: {error}", file=sys.stderr)
+        return 1
+
+
+def _show_current(bucket: Bucket, _: argparse.Namespace) -> int:
+    champion = current(bucket)
+    if champion is None:
+        raise RegistryError("there is no champion yet; make one with: make run")
+    print(champion.to_yaml(), end="")
+    return 0
+
+
+def _show_history(bucket: Bucket, _: argparse.Namespace) -> int:
+    for event in history(bucket):
+        print(f"{event.time}  {event.kind:8}  {event.replaced or 'nothing':12} → {event.release}  {event.reason}"
+              f"  ({event.by})")
+    return 0
+
+
+def _roll_back(bucket: Bucket, options: argparse.Namespace) -> int:
+    return _announce(rollback(bucket, options.id, getpass.getuser()))
+
+
+def _promote_by_hand(bucket: Bucket, options: argparse.Namespace) -> int:
+    by = getpass.getuser()
+    return _announce(promote(bucket, find(bucket, options.id), "promoted by hand", by, {}))
+
+
+def _reproduce(bucket: Bucket, options: argparse.Namespace) -> int:
+    from src import pipeline
+
+    pointer = find(bucket, options.id)
+    again = pipeline.reproduce(bucket, pointer)
+    if again.md5 != pointer.md5:
+        raise RegistryError(f"training again gave {again.md5}, the release is {pointer.md5}")
+    print(f"{options.id}: trained again, same bytes (md5 {again.md5})")
+    return 0
+
+
+def _announce(event: Promotion) -> int:
+    print(f"champion: {event.replaced or 'nothing'} → {event.release} ({event.kind} at {event.time})")
+    return 0
+
+
+_COMMANDS = {
+    "current": _show_current,
+    "history": _show_history,
+    "rollback": _roll_back,
+    "promote": _promote_by_hand,
+    "reproduce": _reproduce,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

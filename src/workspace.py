@@ -1,0 +1,103 @@
+"""A temporary DVC repository: files and folders go to the bucket and come back by content."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from src.bucket import Bucket
+from src.errors import StoreError
+from src.pointer import Pointer
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+_CONFIG = """\
+[core]
+    no_scm = true
+    analytics = false
+    check_update = false
+    remote = bucket
+    site_cache_dir = {folder}/site
+[remote "bucket"]
+    url = {url}
+    verify = true
+    connect_timeout = 3
+    read_timeout = 15
+"""
+
+
+class Workspace:
+    """A folder with a DVC repository of its own, gone when its block ends; tasks never share one."""
+
+    def __init__(self, folder: Path, repo: "Repo", bucket: Bucket) -> None:
+        """Hold what :func:`open_workspace` made."""
+        self.folder = folder
+        self._repo = repo
+        self._bucket = bucket
+
+    def push(self, *paths: Path) -> list[Pointer]:
+        """Send files or folders of the workspace to the bucket, read them back, and return their pointers.
+
+        Raises:
+            StoreError: the store is away, or refused a byte.
+            IntegrityError: what the bucket holds is not what was sent.
+
+        """
+        with _translated(f"push {', '.join(path.name for path in paths)}"):
+            self._repo.add([str(path) for path in paths])
+            files = [path.with_name(f"{path.name}.dvc") for path in paths]
+            self._repo.push(targets=[str(file) for file in files])
+        pointers = [Pointer.from_yaml(file.read_text()) for file in files]
+        for pointer in pointers:
+            self._bucket.verify(pointer)
+        return pointers
+
+    def pull(self, pointer: Pointer, into: str = ".") -> Path:
+        """Bring what ``pointer`` names into the workspace's folder ``into`` and return its path.
+
+        Raises:
+            StoreError: the store is away or refuses.
+            MissingError: the bucket lacks the bytes.
+            IntegrityError: the bytes have another md5.
+
+        """
+        folder = self.folder / into
+        folder.mkdir(exist_ok=True)
+        file = folder / f"{pointer.path}.dvc"
+        file.write_text(pointer.to_yaml())
+        try:
+            with _translated(f"pull {pointer.path}"):
+                self._repo.pull(targets=[str(file)])
+        except StoreError:
+            self._bucket.verify(pointer)  # says which object is missing or altered, where that is the cause
+            raise
+        return folder / pointer.path
+
+
+@contextmanager
+def open_workspace(bucket: Bucket) -> Iterator[Workspace]:
+    """Open a workspace whose remote is ``bucket``."""
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    with TemporaryDirectory(prefix="wine-") as name:
+        folder = Path(name).resolve()
+        (folder / ".dvc").mkdir()
+        (folder / ".dvc" / "config").write_text(_CONFIG.format(folder=folder, url=bucket.dvc_url))
+        with Repo(str(folder)) as repo:
+            yield Workspace(folder, repo, bucket)
+
+
+@contextmanager
+def _translated(action: str) -> Iterator[None]:
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except (DvcException, BotoCoreError, ClientError, OSError) as error:
+        raise StoreError(f"DVC could not {action}: {error}") from error
