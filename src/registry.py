@@ -12,11 +12,9 @@ import argparse
 import getpass
 import json
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from src.bucket import Bucket
@@ -128,9 +126,7 @@ def load(bucket: Bucket, pointer: Pointer) -> Release:
         MissingError, IntegrityError: it is not whole.
 
     """
-    with tempfile.TemporaryDirectory(prefix="wine-") as folder:
-        bucket.fetch(pointer, Path(folder))
-        return Release.load(Path(folder))
+    return Release.load(dict(bucket.read_files(pointer)))
 
 
 def _replace(

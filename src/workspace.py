@@ -57,8 +57,8 @@ class Workspace:
             self._bucket.verify(pointer)
         return pointers
 
-    def pull(self, pointer: Pointer, into: str = ".") -> Path:
-        """Bring what ``pointer`` names into the workspace's folder ``into`` and return its path.
+    def pull(self, *pointers: Pointer) -> list[Path]:
+        """Bring what each pointer names into a folder of its own and return the paths, in the same order.
 
         Raises:
             StoreError: the store is away or refuses.
@@ -66,17 +66,21 @@ class Workspace:
             IntegrityError: the bytes have another md5.
 
         """
-        folder = self.folder / into
-        folder.mkdir(exist_ok=True)
-        file = folder / f"{pointer.path}.dvc"
-        file.write_text(pointer.to_yaml())
+        files = [self._write_pointer(pointer) for pointer in pointers]
         try:
-            with _translated(f"pull {pointer.path}"):
-                self._repo.pull(targets=[str(file)])
+            with _translated(f"pull {', '.join(pointer.path for pointer in pointers)}"):
+                self._repo.pull(targets=[str(file) for file in files])
         except StoreError:
-            self._bucket.verify(pointer)  # says which object is missing or altered, where that is the cause
+            for pointer in pointers:
+                self._bucket.verify(pointer)  # says which object is missing or altered, where that is the cause
             raise
-        return folder / pointer.path
+        return [file.with_suffix("") for file in files]
+
+    def _write_pointer(self, pointer: Pointer) -> Path:
+        file = self.folder / pointer.md5 / f"{pointer.path}.dvc"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(pointer.to_yaml())
+        return file
 
 
 @contextmanager
