@@ -30,7 +30,7 @@ FEATURES = (
     Feature("free sulfur dioxide", "mg/dm³", 0.0, 1000.0),
     Feature("total sulfur dioxide", "mg/dm³", 0.0, 1000.0),
     Feature("density", "g/cm³", 0.9, 1.2),
-    Feature("pH", "pH", 1.0, 7.0),
+    Feature("pH", "", 1.0, 7.0),
     Feature("sulphates", "g/dm³ potassium sulphate", 0.0, 10.0),
     Feature("alcohol", "% vol", 0.0, 25.0),
 )
