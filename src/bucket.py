@@ -44,9 +44,18 @@ class Bucket:
     def create(self) -> None:
         """Create the bucket where it is not there yet."""
         try:
-            self._call("head_bucket")
+            self.check()
         except MissingError:
             self._call("create_bucket")
+
+    def check(self) -> None:
+        """Make sure that the store answers and has the bucket, before slower clients find out.
+
+        Raises:
+            MissingError: there is no such bucket.
+
+        """
+        self._call("head_bucket")
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes.

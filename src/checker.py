@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from src import registry
 from src.bucket import Bucket
@@ -16,11 +17,11 @@ Check = Callable[[], Pointer]
 def checks(bucket: Bucket, parts: list[str]) -> Iterator[tuple[str, Check]]:
     """Yield (name, check) for every pointer; a check returns the pointer, or raises what is wrong with it."""
     if "data" in parts:
-        yield DATA_POINTER.name, lambda: _check_data(bucket)
+        yield DATA_POINTER.name, partial(_check_data, bucket)
     if "model" in parts:
-        yield registry.CURRENT, lambda: _check_champion(bucket)
+        yield registry.CURRENT, partial(_check_champion, bucket)
         for release_id in registry.releases(bucket):
-            yield f"release {release_id}", lambda release_id=release_id: _check_release(bucket, release_id)
+            yield f"release {release_id}", partial(_check_release, bucket, release_id)
 
 
 def _check_data(bucket: Bucket) -> Pointer:

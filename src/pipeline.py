@@ -84,7 +84,7 @@ def train_model(
             data=data["outs"][0],
             train=sides["train"]["outs"][0],
             test=sides["test"]["outs"][0],
-            features=_feature_ranges(train),
+            features=feature_ranges(train),
             classes=tuple(int(label) for label in fitted.classes_),
             libraries=release.library_versions(),
         )
@@ -192,7 +192,8 @@ def _read_table(workspace: Workspace, pointer: PointerDict) -> pd.DataFrame:
     return dataset.read(file)
 
 
-def _feature_ranges(train: pd.DataFrame) -> tuple[release.FeatureRange, ...]:
+def feature_ranges(train: pd.DataFrame) -> tuple[release.FeatureRange, ...]:
+    """Return each feature as the training rows show it."""
     return tuple(
         release.FeatureRange(
             feature.name,

@@ -85,10 +85,16 @@ class Workspace:
 
 @contextmanager
 def open_workspace(bucket: Bucket) -> Iterator[Workspace]:
-    """Open a workspace whose remote is ``bucket``."""
+    """Open a workspace whose remote is ``bucket``.
+
+    Raises:
+        StoreError: the store is away or refuses.
+
+    """
     from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(logging.ERROR)
+    bucket.check()
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what it would say is in the errors raised here
     with TemporaryDirectory(prefix="wine-") as name:
         folder = Path(name).resolve()
         (folder / ".dvc").mkdir()
