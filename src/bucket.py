@@ -32,7 +32,7 @@ class Bucket:
         config = Config(connect_timeout=3, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 2})
         name = read_settings(StoreSettings).bucket
         try:
-            return cls(name, boto3.client("s3", config=config))
+            return cls(name, boto3.Session().client("s3", config=config))
         except (BotoCoreError, ValueError) as error:
             raise StoreError(f"the AWS_* variables do not name a store: {error}") from error
 
@@ -40,6 +40,11 @@ class Bucket:
     def dvc_url(self) -> str:
         """Return the address of the DVC remote."""
         return f"s3://{self.name}/{DVC_PREFIX}"
+
+    @property
+    def endpoint(self) -> str:
+        """Return the address of the store."""
+        return self.client.meta.endpoint_url
 
     def create(self) -> None:
         """Create the bucket where it is not there yet."""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -37,7 +38,7 @@ PointerDict = dict[str, Any]
 STEPS = ("pull_data", "prepare_data", "train_model", "test_model", "check_metrics", "update_model")
 
 
-def pull_data() -> PointerDict:
+def pull_data(pointer_file: Path = DATA_POINTER) -> PointerDict:
     """Pull what ``data.dvc`` names, validate it, and return its pointer.
 
     Raises:
@@ -45,7 +46,7 @@ def pull_data() -> PointerDict:
         MissingError: the bucket lacks the bytes.
 
     """
-    pointer = Pointer.from_yaml(DATA_POINTER.read_text())
+    pointer = Pointer.from_yaml(pointer_file.read_text())
     with open_workspace(Bucket.from_environment()) as workspace:
         try:
             _read_data(workspace, pointer)

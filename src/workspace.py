@@ -25,6 +25,7 @@ _CONFIG = """\
     site_cache_dir = {folder}/site
 [remote "bucket"]
     url = {url}
+    endpointurl = {endpoint}
     verify = true
     connect_timeout = 3
     read_timeout = 15
@@ -98,7 +99,8 @@ def open_workspace(bucket: Bucket) -> Iterator[Workspace]:
     with TemporaryDirectory(prefix="wine-") as name:
         folder = Path(name).resolve()
         (folder / ".dvc").mkdir()
-        (folder / ".dvc" / "config").write_text(_CONFIG.format(folder=folder, url=bucket.dvc_url))
+        config = _CONFIG.format(folder=folder, url=bucket.dvc_url, endpoint=bucket.endpoint)
+        (folder / ".dvc" / "config").write_text(config)
         with Repo(str(folder)) as repo:
             yield Workspace(folder, repo, bucket)
 

@@ -11,9 +11,11 @@ from src.bucket import Bucket
 from src.config import DATA_FILE, DATA_POINTER, PROJECT
 from src.pointer import Pointer
 from src.workspace import open_workspace
+from tests.releases import make_release
 from tests.services import Service, gateway
 
 ACCESS_KEY, SECRET_KEY = "test-access", secrets.token_hex(16)
+CANDIDATES: tuple[dict[str, float], ...] = ({}, {"C": 0.5}, {"C": 0.25})
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +32,25 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     service.start()
     yield service
     service.stop()
+
+
+@pytest.fixture(scope="session")
+def training(store: Service, data_csv: Path) -> tuple[list[Pointer], dict[str, bytes]]:
+    """Train three releases once, and return their pointers and every object that the bucket held then."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        bucket = new_bucket(store, monkeypatch)
+        data = push_data(bucket, data_csv)
+        releases = [make_release(data, parameters) for parameters in CANDIDATES]
+        return releases, {key: bucket.get(key) for key in bucket.list("")}
+
+
+@pytest.fixture
+def trained(training: tuple[list[Pointer], dict[str, bytes]], bucket: Bucket) -> list[Pointer]:
+    """Return three releases whose bytes, and the data's, are in the test's own bucket; none is promoted."""
+    releases, objects = training
+    for key, content in objects.items():
+        bucket.put(key, content)
+    return releases
 
 
 @pytest.fixture

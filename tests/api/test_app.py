@@ -14,8 +14,7 @@ from src.api.app import app
 from src.api.schemas import EXAMPLE
 from src.bucket import Bucket
 from src.pointer import Pointer
-from tests.conftest import committed_data, new_bucket, push_data
-from tests.releases import make_release
+from tests.conftest import committed_data, new_bucket
 from tests.services import Service, eventually
 
 
@@ -37,11 +36,13 @@ def client(bucket: Bucket, tmp_path: Path) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="module")
-def release(store: Service, data_csv: Path) -> Iterator[Pointer]:
+def release(store: Service, training: tuple[list[Pointer], dict[str, bytes]]) -> Iterator[Pointer]:
     """Promote a release in a bucket that the module shares."""
+    (pointer, *_), objects = training
     with pytest.MonkeyPatch.context() as monkeypatch:
         bucket = new_bucket(store, monkeypatch)
-        pointer = make_release(push_data(bucket, data_csv))
+        for key, content in objects.items():
+            bucket.put(key, content)
         registry.promote(bucket, pointer, "first", "test", {})
         yield pointer
 
