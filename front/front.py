@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 TIMEOUT = 5.0  # seconds
+COLUMNS = 3
 
 
 class FrontSettings(BaseSettings):
@@ -67,10 +68,14 @@ def ask_for_features(features: list[dict[str, Any]]) -> dict[str, float] | None:
     """Draw the form; returns the features by their snake_case names when it is sent."""
     values = {}
     with st.form("wine"):
-        for column, feature in zip(st.columns(3) * len(features), features, strict=False):
+        for place, feature in enumerate(features):
+            if place % COLUMNS == 0:
+                row = st.columns(COLUMNS)
+            column = row[place % COLUMNS]
+            unit = f" ({feature['unit']})" if feature["unit"] else ""
             step = 10 ** -decimals(feature)
             values[feature["name"].replace(" ", "_")] = column.number_input(
-                f"{feature['name']} ({feature['unit']})",
+                f"{feature['name']}{unit}",
                 min_value=0.0,
                 value=feature["median"],
                 step=step,

@@ -1,5 +1,7 @@
 """A temporary DVC repository: files and folders go to the bucket and come back by content."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from src.bucket import Bucket
-from src.errors import StoreError
+from src.errors import IntegrityError, StoreError
 from src.pointer import Pointer
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ _CONFIG = """\
 [remote "bucket"]
     url = {url}
     endpointurl = {endpoint}
-    verify = true
     connect_timeout = 3
     read_timeout = 15
 """
@@ -75,7 +76,12 @@ class Workspace:
             for pointer in pointers:
                 self._bucket.verify(pointer)  # says which object is missing or altered, where that is the cause
             raise
-        return [file.with_suffix("") for file in files]
+        paths = [file.with_suffix("") for file in files]
+        for path, pointer in zip(paths, pointers, strict=True):
+            if _md5(path) != pointer.md5:  # DVC itself believes the store
+                self._bucket.verify(pointer)
+                raise IntegrityError(f"DVC pulled something else than {pointer.path} with md5 {pointer.md5}")
+        return paths
 
     def _write_pointer(self, pointer: Pointer) -> Path:
         file = self.folder / pointer.md5 / f"{pointer.path}.dvc"
@@ -103,6 +109,15 @@ def open_workspace(bucket: Bucket) -> Iterator[Workspace]:
         (folder / ".dvc" / "config").write_text(config)
         with Repo(str(folder)) as repo:
             yield Workspace(folder, repo, bucket)
+
+
+def _md5(path: Path) -> str:
+    """Return the md5 of a file or folder as DVC computes it: a folder's is that of its sorted listing."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    listing = [{"md5": _md5(file), "relpath": relative} for relative, file in sorted(files.items())]
+    return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 @contextmanager
