@@ -98,3 +98,14 @@ def test_bytes_that_no_retry_can_mend_fail_at_once_by_one_clear_line(
     assert "IntegrityError: " in log
     champion = registry.current(bucket)
     assert champion and champion.md5 == trained[0].md5
+
+
+def test_a_store_that_is_away_is_tried_again_and_then_fails(
+    airflow: dict[str, str], bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    failed, log = run_dag(airflow)
+    assert failed["state"] == "failed"
+    assert failed["tasks"]["pull_data"] == {"state": "failed", "try": 3}
+    assert log.count("wine_quality.pull_data failed in run") == 1
+    assert "try 3: the store does not answer" in log
