@@ -34,7 +34,7 @@ lint: $(INSTALLED)  ## Check style and types
 	@$(PYTHON) -m mypy
 
 test: lint  ## Run lint and every test
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 2 --dist loadfile
 
 bench-dag: $(INSTALLED)  ## Compare the wall time of the DAG with that of six empty tasks
 	@$(PYTHON) -m local.bench_dag

@@ -80,9 +80,8 @@ def ask_for_features(features: list[dict[str, Any]]) -> dict[str, float] | None:
                 value=feature["median"],
                 step=step,
                 format=f"%.{decimals(feature)}f",
-                help=f"Training saw {feature['minimum']:g} to {feature['maximum']:g}",
             )
-            column.caption(f"{feature['minimum']:g} to {feature['maximum']:g}")
+            column.caption(f"training saw {feature['minimum']:g} to {feature['maximum']:g}")
         sent = st.form_submit_button("Predict the quality", type="primary")
     return values if sent else None
 

@@ -31,6 +31,14 @@ class Airflow:
         }
         self._client = httpx.Client(base_url=f"{self.url}/api/v2", timeout=15)
 
+    def __enter__(self) -> "Airflow":
+        """Return the client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close its connections."""
+        self._client.close()
+
     def is_ready(self) -> bool | None:
         """Say whether the API, the scheduler and the DAG processor are healthy and the DAG is loaded (else None)."""
         try:

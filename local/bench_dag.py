@@ -52,12 +52,12 @@ def main() -> int:
             print(started.stdout, file=sys.stderr)
             return 1
         settings, _ = read_env(checkout.folder / ".env")
-        airflow = Airflow(settings)
-        airflow.is_ready()
         times: dict[str, list[float]] = {EMPTY: [], DAG: []}
-        for _ in range(ROUNDS):
-            for dag, seconds in times.items():
-                seconds.append(measure(airflow, dag))
+        with Airflow(settings) as airflow:
+            airflow.is_ready()
+            for _ in range(ROUNDS):
+                for dag, seconds in times.items():
+                    seconds.append(measure(airflow, dag))
     medians = {dag: statistics.median(seconds) for dag, seconds in times.items()}
     for dag, seconds in times.items():
         print(f"{dag:18}{medians[dag]:6.1f} s  (median of {', '.join(f'{one:.1f}' for one in seconds)})")

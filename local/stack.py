@@ -32,15 +32,15 @@ def up() -> None:
     settings, values = read_env()
     env = services.environment(settings, values)
     os.environ.update(env)
-    airflow = Airflow(settings)
     if all(state["statename"] == "RUNNING" for state in _states_of(PROGRAMS)) and (release := _release(settings)):
         print("Everything is up already.")
         _show_summary(settings, release)
         return
     migration = _start(settings, env)
     publish_data(say)
-    _start_airflow(migration, airflow)
-    release = _release(settings) or _make_first_release(settings, airflow)
+    with Airflow(settings) as airflow:
+        _start_airflow(migration, airflow)
+        release = _release(settings) or _make_first_release(settings, airflow)
     _show_summary(settings, release)
 
 
