@@ -1,10 +1,12 @@
 """The API's answers, by a client in the same process, from a release in a real bucket."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from fastapi.testclient import TestClient
@@ -21,11 +23,10 @@ from tests.services import Service, eventually
 @contextmanager
 def api(cache: Path) -> Iterator[TestClient]:
     """Run the API on the bucket that the environment names, looking often."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("API_CACHE", str(cache))
-        monkeypatch.setenv("API_POLL_SECONDS", "0.05")
-        with TestClient(app, raise_server_exceptions=False) as client:
-            yield client
+    settings = {"API_CACHE": str(cache), "API_POLL_SECONDS": "0.05"}
+    # The API adds a developer's .env to the environment; it must not outlive the test.
+    with patch.dict(os.environ, settings), TestClient(app, raise_server_exceptions=False) as client:
+        yield client
 
 
 @pytest.fixture

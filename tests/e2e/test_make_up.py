@@ -22,7 +22,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from local.airflow_client import Airflow
-from local.settings import read_env
+from local.settings import StackSettings, read_env
 from local.throwaway import Checkout, choose_ports, throwaway_checkout
 from src import dataset, models
 from src.api.schemas import EXAMPLE
@@ -63,7 +63,8 @@ class Stack:
 
 
 def clean_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BUCKET"))}
+    """Return this process's environment without what ``.env`` sets."""
+    return {name: value for name, value in os.environ.items() if name.lower() not in StackSettings.model_fields}
 
 
 def set_c(checkout: Checkout, value: float) -> None:
