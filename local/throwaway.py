@@ -24,9 +24,8 @@ class Checkout:
 
     def make(self, *arguments: str, seconds: float = 400) -> "subprocess.CompletedProcess[str]":
         """Run ``make`` there and return what it printed, standard error included."""
-        command = ["make", f"VENV={Path(sys.executable).parent.parent}", *arguments]
         return subprocess.run(
-            command,
+            ["make", *arguments],
             cwd=self.folder,
             env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
             stdin=subprocess.DEVNULL,
@@ -47,6 +46,8 @@ def throwaway_checkout() -> Iterator[Checkout]:
             target = checkout.folder / file
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / file, target)
+        (checkout.folder / ".venv").symlink_to(sys.prefix)
+        subprocess.run(["git", "init", "--quiet"], cwd=checkout.folder, check=True)
         try:
             yield checkout
         finally:
