@@ -41,7 +41,6 @@ def environment(settings: StackSettings, values: Mapping[str, str]) -> dict[str,
         "PYTHONPATH": str(PROJECT),
         "AIRFLOW_HOME": str(STACK_HOME / "airflow"),
         "AIRFLOW_CONFIG": str(PROJECT / "local" / "airflow.cfg"),
-        "API_CACHE": str(STACK_HOME / "api"),
         "MINIO_ROOT_USER": settings.aws_access_key_id,
         "MINIO_ROOT_PASSWORD": settings.aws_secret_access_key.get_secret_value(),
     }

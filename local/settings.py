@@ -39,6 +39,7 @@ class StackSettings(BaseModel):
     aws_response_checksum_validation: Text
     api_port: Port
     api_poll_seconds: Annotated[float, Field(gt=0)]
+    api_cache: Text
     front_port: Port
     api_url: Text
     airflow_port: Port
@@ -46,6 +47,7 @@ class StackSettings(BaseModel):
     airflow_password: Secret
     airflow__api_auth__jwt_secret: Secret
     airflow__core__fernet_key: Secret
+    git_commit: str
 
     @property
     def ports(self) -> dict[str, int]:
@@ -65,6 +67,7 @@ FIRST_VALUES: dict[str, Callable[[], str]] = {
     "AWS_RESPONSE_CHECKSUM_VALIDATION": lambda: "when_required",
     "API_PORT": lambda: "8000",
     "API_POLL_SECONDS": lambda: "2",
+    "API_CACHE": lambda: ".stack/api",
     "FRONT_PORT": lambda: "8501",
     "API_URL": lambda: "http://127.0.0.1:${API_PORT}",
     "AIRFLOW_PORT": lambda: "8080",
@@ -72,6 +75,7 @@ FIRST_VALUES: dict[str, Callable[[], str]] = {
     "AIRFLOW_PASSWORD": lambda: secrets.token_urlsafe(12),
     "AIRFLOW__API_AUTH__JWT_SECRET": lambda: secrets.token_hex(32),
     "AIRFLOW__CORE__FERNET_KEY": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    "GIT_COMMIT": lambda: "",
 }
 
 

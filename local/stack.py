@@ -74,16 +74,17 @@ def say(text: str) -> None:
 
 
 def _start(settings: StackSettings, env: dict[str, str]) -> "subprocess.Popen[bytes] | None":
-    """Start supervisord where it does not run, and with it Airflow's database migration, which is returned."""
+    """Start what Airflow does not need, and the migration of its database, which is returned."""
+    STACK_HOME.mkdir(mode=0o700, exist_ok=True)
     if services.states():
         services.start_programs("store", "api", "front")
-        migration = None
     else:
         services.stop()
         _check_machine(settings)
         _format_store(env)
         services.start_supervisor(env)
-        migration = _migrate_airflow(settings, env)
+    airflow_runs = all(state["statename"] == "RUNNING" for state in _states_of(AIRFLOW_PROGRAMS))
+    migration = None if airflow_runs else _migrate_airflow(settings, env)
     say("starting the object store, the API and the page")
     wait_until("the object store", lambda: _answers(f"http://127.0.0.1:{settings.s3_port}"), 30, "store")
     say(f"object store: ready on 127.0.0.1:{settings.s3_port}")
@@ -135,7 +136,7 @@ def _start_airflow(migration: "subprocess.Popen[bytes] | None", airflow: Airflow
         raise StartError(f"Airflow's database could not be prepared; see {STACK_HOME.name}/logs/airflow-migration.log")
     services.start_programs(*AIRFLOW_PROGRAMS)
     say("starting Airflow")
-    wait_until("Airflow", airflow.is_ready, 120, "airflow-api-server")
+    wait_until("Airflow", airflow.is_ready, 240, "airflow-api-server")
     say(f"Airflow: ready on {airflow.url}")
 
 
