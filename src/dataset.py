@@ -97,7 +97,7 @@ def _find_problems(column: str, text: pd.Series, numbers: pd.Series) -> list[tup
     else:
         feature = FEATURES[FEATURE_NAMES.index(column)]
         bad = ~numbers.between(feature.lowest, feature.highest)
-        expected = f"expected {feature.lowest:g} to {feature.highest:g} {feature.unit}"
+        expected = f"expected {feature.lowest:g} to {feature.highest:g} {feature.unit}".rstrip()
     return [
         (int(row) + _FIRST_LINE, f"column {column!r}: {_fault(text[row], numbers[row])}, {expected}")
         for row in text.index[bad]

@@ -20,6 +20,11 @@ class Feature:
         """Return the name as requests and Python spell it: ``fixed_acidity`` for ``fixed acidity``."""
         return self.name.replace(" ", "_")
 
+    @property
+    def label(self) -> str:
+        """Return the name with its unit, for people."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
 
 FEATURES = (
     Feature("fixed acidity", "g/dm³ tartaric acid", 0.0, 50.0),

@@ -24,7 +24,7 @@ EXAMPLE: dict[str, Any] = {
 }
 
 _fields: dict[str, Any] = {
-    feature.field: (Measurement, Field(description=f"{feature.name}, {feature.unit}")) for feature in FEATURES
+    feature.field: (Measurement, Field(description=feature.label)) for feature in FEATURES
 }
 Wine = create_model(
     "Wine",

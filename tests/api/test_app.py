@@ -69,6 +69,13 @@ def test_before_the_first_promotion_it_says_why_it_cannot_predict(client: TestCl
     assert health.json()["status"] == "down"
 
 
+def test_a_disk_that_takes_nothing_does_not_keep_it_from_serving(release: Pointer, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with api(tmp_path / "file" / "cache") as client:
+        eventually(lambda: client.get("/readiness").is_success)
+        assert client.post("/predict", json=EXAMPLE).json()["release"] == release.id
+
+
 @pytest.mark.parametrize("path", ["/predict", "/predict/"])
 def test_a_prediction_names_its_release(ready: TestClient, release: Pointer, path: str) -> None:
     answer = ready.post(path, json=EXAMPLE).json()
