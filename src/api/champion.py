@@ -127,7 +127,7 @@ class Champion:
         return None
 
     def _refuse(self, refusal: Refusal) -> Refusal:
-        self._etag = None  # so that the next look tries again: the bytes may be mended under the same pointer
+        self._etag = None  # so that the next look tries again, even where the pointer returns to what it was
         if refusal != self.watch.refusal:
             log.error("release %s is refused: %s", refusal.release, refusal.reason)
         return refusal

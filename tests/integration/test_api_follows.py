@@ -129,9 +129,12 @@ def test_a_release_with_altered_bytes_is_refused_and_the_old_one_serves(
 def test_a_broken_pointer_is_refused(bucket: Bucket, trained: list[Pointer], api: Service, content: bytes) -> None:
     promote(bucket, trained[0])
     eventually(lambda: serves(api, trained[0]))
+    good = bucket.get(registry.CURRENT)
     bucket.put(registry.CURRENT, content)
     assert eventually(lambda: get(api, "/healthcheck").json()["refused"])["release"] is None
     assert predict(api)["release"] == trained[0].id
+    bucket.put(registry.CURRENT, good)
+    eventually(lambda: get(api, "/healthcheck").json()["status"] == "ok")
 
 
 def test_a_pointer_that_is_gone_is_told_and_the_old_release_serves(
