@@ -3,6 +3,8 @@
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+# What .env says wins over what the shell has, as it does for the services.
+WITH_ENV = if [ -f .env ]; then set -a; . ./.env; set +a; unset AWS_PROFILE AWS_SESSION_TOKEN; fi;
 export PYTHONDONTWRITEBYTECODE :=
 
 help:  ## List the targets
@@ -18,16 +20,17 @@ status: $(INSTALLED)  ## Show each service, the API's health and the memory in u
 	@$(PYTHON) -m local.stack status
 
 logs:  ## Show the last lines of each service's log
+	@test -d .stack/logs || { echo "make logs: there are none yet; start the stack with: make up" >&2; exit 1; }
 	@tail -n 15 .stack/logs/*.log
 
 run: $(INSTALLED)  ## Do the daily run from the shell, without Airflow
-	@$(PYTHON) -m src.pipeline
+	@$(WITH_ENV) $(PYTHON) -m src.pipeline
 
 data: $(INSTALLED)  ## Validate, version and push a new table: make data CSV=path
-	@$(PYTHON) -m src.publish_data "$(CSV)"
+	@$(WITH_ENV) $(PYTHON) -m src.publish_data "$(CSV)"
 
 check: $(INSTALLED)  ## Check every pointer against the bytes in the bucket
-	@$(PYTHON) -m src.checker
+	@$(WITH_ENV) $(PYTHON) -m src.checker
 
 lint: $(INSTALLED)  ## Check style and types
 	@$(PYTHON) -m flake8 src dags front local tests
@@ -44,14 +47,14 @@ lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.txt
 
 clean:  ## Stop the stack and delete its data, .venv and caches; .env stays
-	@if [ -x $(PYTHON) ]; then $(PYTHON) -m local.stack down; fi
+	@if [ -e $(INSTALLED) ]; then $(PYTHON) -m local.stack down; fi
 	@rm -rf .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache
 	@echo "Deleted .stack, $(VENV) and the caches; .env stays."
 
 $(INSTALLED): requirements.txt
 	@echo "Installing the locked packages into $(VENV) ..."
 	@command -v python3.11 >/dev/null || { echo "make: python3.11 is not installed; install Python 3.11" >&2; exit 1; }
-	@test -x $(PYTHON) || python3.11 -m venv $(VENV)
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || python3.11 -m venv --clear $(VENV)
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[^ ]*' requirements.txt)"
 	@$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt
 	@touch $@

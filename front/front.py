@@ -53,6 +53,8 @@ def show_health(api: str) -> None:
     show(f"API: {health['status']}")
     if health["store"]["error"]:
         st.sidebar.caption(f"Store: {health['store']['error']}")
+    if health["cache_error"]:
+        st.sidebar.caption(f"The release is not on the API's disk: {health['cache_error']}")
     if health["refused"]:
         st.sidebar.caption(f"Release {health['refused']['release']} was refused: {health['refused']['reason']}")
 

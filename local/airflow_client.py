@@ -54,8 +54,14 @@ class Airflow:
             return None
 
     def find_or_trigger_run(self) -> str:
-        """Return the id of the run that is under way; start one where none is, and none is due."""
-        while True:
+        """Return the id of the run that is under way; start one where none is, and none is due.
+
+        Raises:
+            RunError: a run is due, and the scheduler does not create it.
+
+        """
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
             runs = self._get(f"/dags/{DAG}/dagRuns", order_by="-run_after", limit=1)["dag_runs"]
             if runs and runs[0]["state"] not in ENDED:
                 return runs[0]["dag_run_id"]
@@ -63,6 +69,7 @@ class Airflow:
             if due is None or datetime.fromisoformat(due) > datetime.now(UTC):
                 return self.trigger()
             time.sleep(0.3)  # the scheduler is about to create the day's run
+        raise RunError(f"no run of {DAG} starts; unpause it at {self.url}/dags/{DAG}, then run: make up")
 
     def trigger(self, dag: str = DAG) -> str:
         """Start a run and return its id."""

@@ -6,7 +6,7 @@ from dvc.config import Config
 
 from src.bucket import DVC_PREFIX, Bucket, read_files
 from src.config import DATA_POINTER, PROJECT
-from src.errors import MissingError
+from src.errors import IntegrityError, MissingError
 from src.pointer import Pointer
 from src.workspace import open_workspace
 
@@ -28,7 +28,7 @@ def publish_data(say: Callable[[str], None]) -> None:
     try:
         bucket.verify(pointer)
         say(f"data {pointer.id}: in the bucket already")
-    except MissingError:
+    except (MissingError, IntegrityError):
         say(f"data {pointer.id}: copying from local/bootstrap to the bucket")
         _copy(pointer, bucket)
 

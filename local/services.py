@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
-from src.config import PROJECT
+from src.config import PROJECT, direct_loopback
 from src.errors import StackError
 from local.settings import STACK_HOME, StackSettings
 
 LOGS = STACK_HOME / "logs"
-SUPERVISOR_PID = STACK_HOME / "supervisord.session"  # outlives supervisord, so that its session can still be found
+SESSION = STACK_HOME / "session"  # supervisord's pid; outlives it, so that its session can still be found
 CONFIG = PROJECT / "local" / "supervisord.conf"
 AIRFLOW_PROGRAMS = ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor")
 PROGRAMS = ("store", "api", "front", *AIRFLOW_PROGRAMS)
@@ -44,18 +44,31 @@ def environment(settings: StackSettings, values: Mapping[str, str]) -> dict[str,
         "MINIO_ROOT_USER": settings.aws_access_key_id,
         "MINIO_ROOT_PASSWORD": settings.aws_secret_access_key.get_secret_value(),
     }
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return inherited | dict(values) | own
+    foreign = ("PYTHONDONTWRITEBYTECODE", "AWS_PROFILE", "AWS_SESSION_TOKEN")
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in foreign and not name.startswith("AIRFLOW_")
+    }
+    return inherited | dict(values) | own | direct_loopback(os.environ)
 
 
 def start_supervisor(env: Mapping[str, str]) -> None:
     """Start supervisord, and with it the store, the API and the page."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(CONFIG)]
-    done = subprocess.run(command, env=dict(env), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise StartError(f"supervisord did not start: {(done.stderr or done.stdout).strip()[-500:]}")
-    SUPERVISOR_PID.write_text(str(wait_until("supervisord", _supervisor, 30)))
+    command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--silent", "-c", str(CONFIG)]
+    with (LOGS / "supervisord.out").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    SESSION.write_text(str(process.pid))
+
+    def answers() -> bool | None:
+        if process.poll() is not None:
+            raise StartError(f"supervisord did not start: {(LOGS / 'supervisord.out').read_text().strip()[-500:]}")
+        return True if states() else None
+
+    wait_until("supervisord", answers, 30)
 
 
 def start_programs(*names: str) -> None:
@@ -81,7 +94,7 @@ def stop() -> int:
         _call("shutdown")
     except (OSError, xmlrpc.client.Error):
         pass  # it does not run, or is shutting down already
-    psutil.wait_procs([process for process in processes if process.pid == _last_supervisor()], timeout=30)
+    psutil.wait_procs([process for process in processes if process.pid == _session()], timeout=30)
     stragglers = find_processes()
     for process in stragglers:
         _signal(process.terminate)
@@ -89,6 +102,7 @@ def stop() -> int:
     for process in alive:
         _signal(process.kill)
     psutil.wait_procs(alive, timeout=5)
+    SESSION.unlink(missing_ok=True)
     return len(processes)
 
 
@@ -98,7 +112,7 @@ def find_processes() -> list[psutil.Process]:
     Parents and groups are no guide: Airflow's children leave their group, outlive their parent, and write their titles
     over their environment.
     """
-    session = _last_supervisor()
+    session = _session()
     found = []
     for process in psutil.process_iter():
         try:
@@ -131,11 +145,14 @@ def _last_lines(program: str, count: int = 5) -> str:
     return "\n".join([*(f"  {line}" for line in lines), f"  (more in {log.relative_to(PROJECT)})"])
 
 
-def _last_supervisor() -> int | None:
+def _session() -> int | None:
+    """Return the session of the supervisord that was started last; None where that was before the last reboot."""
     try:
-        return int(SUPERVISOR_PID.read_text())
-    except (FileNotFoundError, ValueError):
+        session, started = int(SESSION.read_text()), SESSION.stat().st_mtime
+        leader_started = psutil.Process(session).create_time() if psutil.pid_exists(session) else started
+    except (FileNotFoundError, ValueError, psutil.Error):
         return None
+    return session if psutil.boot_time() <= started and leader_started <= started + 1 else None
 
 
 def _socket() -> Path:
@@ -144,13 +161,6 @@ def _socket() -> Path:
         return path
     name = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"wine-{name}.sock"
-
-
-def _supervisor() -> int | None:
-    try:
-        return _call("getPID")
-    except (OSError, xmlrpc.client.Error):
-        return None
 
 
 def _call(method: str, *arguments: Any) -> Any:

@@ -28,7 +28,7 @@ class StackSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=str.upper)
 
-    bucket: Annotated[str, Field(min_length=3)]
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")]
     s3_port: Port
     aws_endpoint_url_s3: Text
     aws_access_key_id: Annotated[str, Field(min_length=3)]
@@ -43,10 +43,10 @@ class StackSettings(BaseModel):
     front_port: Port
     api_url: Text
     airflow_port: Port
-    airflow_user: Text
+    airflow_user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     airflow_password: Secret
     airflow__api_auth__jwt_secret: Secret
-    airflow__core__fernet_key: Secret
+    airflow__core__fernet_key: Annotated[SecretStr, Field(min_length=44, max_length=44)]
     git_commit: str
 
     @property
@@ -96,9 +96,11 @@ def read_env(path: Path = ENV) -> tuple[StackSettings, dict[str, str]]:
     """Return ``.env`` as settings, and as the variables that a process is given.
 
     Raises:
-        ConfigError: names every key that is missing, unknown or wrong.
+        ConfigError: names every key that is missing, unknown or wrong, or says that there is no file.
 
     """
+    if not path.exists():
+        raise ConfigError(f"there is no {path.name}; write it with: make up")
     values = {key: value or "" for key, value in dotenv_values(path).items()}
     try:
         return StackSettings.model_validate(values), values

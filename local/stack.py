@@ -17,21 +17,22 @@ from local import services
 from local.airflow_client import Airflow
 from local.bootstrap import publish_data
 from local.services import AIRFLOW_PROGRAMS, PROGRAMS, StartError, wait_until
-from local.settings import STACK_HOME, StackSettings, read_env, write_env
+from local.settings import ENV, STACK_HOME, StackSettings, read_env, write_env
 from src.api.schemas import EXAMPLE
 from src.errors import ConfigError, StackError
 
 TOOLS = ("git", "juicefs", "airflow", "dvc", "streamlit", "uvicorn")
 START = time.monotonic()
+ENV_COPY = STACK_HOME / "env"  # what the running services were started with
 
 
 def up() -> None:
     """Start what does not run, make the first release where there is none, and show what is served."""
     if write_env():
         say("wrote .env with random secrets (mode 600)")
-    settings, values = read_env()
-    env = services.environment(settings, values)
-    os.environ.update(env)
+    settings, env = _prepare()
+    if services.states() and ENV_COPY.exists() and ENV_COPY.read_bytes() != ENV.read_bytes():
+        raise ConfigError(".env changed since the stack was started; run: make down, then make up")
     if all(state["statename"] == "RUNNING" for state in _states_of(PROGRAMS)) and (release := _release(settings)):
         print("Everything is up already.")
         _show_summary(settings, release)
@@ -52,7 +53,7 @@ def down() -> None:
 
 def status() -> None:
     """Show each service, the API's health, and the memory that all share; exit 1 where something is wrong."""
-    settings, _ = read_env()
+    settings, _ = _prepare()
     states = services.states()
     for name in PROGRAMS:
         state = states.get(name)
@@ -73,6 +74,15 @@ def say(text: str) -> None:
     print(f"[{time.monotonic() - START:4.0f} s] {text}", flush=True)
 
 
+def _prepare() -> tuple[StackSettings, dict[str, str]]:
+    """Read ``.env`` and make it this process's environment, as it is that of every service."""
+    settings, values = read_env()
+    env = services.environment(settings, values)
+    os.environ.clear()
+    os.environ.update(env)
+    return settings, env
+
+
 def _start(settings: StackSettings, env: dict[str, str]) -> "subprocess.Popen[bytes] | None":
     """Start what Airflow does not need, and the migration of its database, which is returned."""
     STACK_HOME.mkdir(mode=0o700, exist_ok=True)
@@ -82,6 +92,7 @@ def _start(settings: StackSettings, env: dict[str, str]) -> "subprocess.Popen[by
         services.stop()
         _check_machine(settings)
         _format_store(env)
+        shutil.copy(ENV, ENV_COPY)
         services.start_supervisor(env)
     airflow_runs = all(state["statename"] == "RUNNING" for state in _states_of(AIRFLOW_PROGRAMS))
     migration = None if airflow_runs else _migrate_airflow(settings, env)
@@ -92,6 +103,8 @@ def _start(settings: StackSettings, env: dict[str, str]) -> "subprocess.Popen[by
 
 
 def _check_machine(settings: StackSettings) -> None:
+    if wrong := next((sign for sign in '%"$\\' if sign in str(STACK_HOME)), None):
+        raise ConfigError(f"the path {STACK_HOME.parent} has a {wrong} in it; move the project to one without")
     for tool in TOOLS:
         if not shutil.which(tool):
             raise ConfigError(f"{tool} is not installed; install it, then run: make up")

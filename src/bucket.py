@@ -69,7 +69,7 @@ class Bucket:
             MissingError: there is no such object.
 
         """
-        return self._call("get_object", Key=key)["Body"].read()
+        return self._call("get_object", Key=key)["Body"]
 
     def get_if_changed(self, key: str, etag: str | None) -> tuple[bytes, str] | None:
         """Return an object's bytes and ETag, or None where it still has ``etag``.
@@ -80,7 +80,7 @@ class Bucket:
         """
         condition = {"IfNoneMatch": etag} if etag else {}
         answer = self._call("get_object", Key=key, **condition)
-        return (answer["Body"].read(), answer["ETag"]) if answer else None
+        return (answer["Body"], answer["ETag"]) if answer else None
 
     def put(self, key: str, content: bytes) -> None:
         """Write an object and read it back.
@@ -115,7 +115,8 @@ class Bucket:
 
     def _call(self, operation: str, **arguments: Any) -> Any:
         try:
-            return getattr(self.client, operation)(Bucket=self.name, **arguments)
+            answer = getattr(self.client, operation)(Bucket=self.name, **arguments)
+            return answer | {"Body": answer["Body"].read()} if "Body" in answer else answer
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             if code in _UNCHANGED:

@@ -1,5 +1,7 @@
 """What a person may change: hyper-parameters, split and promotion rule here, settings in the environment."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,6 +66,13 @@ class ApiSettings(StoreSettings):
 def load_environment() -> None:
     """Add the variables of the project's ``.env`` to the environment; those already set win."""
     load_dotenv(PROJECT / ".env", override=False)
+    os.environ.update(direct_loopback(os.environ))
+
+
+def direct_loopback(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that keep what talks to this machine off the shell's HTTP proxy."""
+    hosts = [environment.get("NO_PROXY") or environment.get("no_proxy") or "", "127.0.0.1", "localhost"]
+    return dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join(filter(None, hosts)))
 
 
 def read_settings(settings: type[S]) -> S:

@@ -152,11 +152,8 @@ def update_model(tested: PointerDict, decision: Mapping[str, Any], by: str) -> d
     pointer = Pointer.from_dict(tested)
     if not decision["promote"]:
         raise RegistryError(f"{pointer.id} is not to be promoted: {decision['reason']}")
-    champion = registry.current(bucket)
-    champion_id = champion.id if champion else None
-    if champion_id not in (decision["champion"], pointer.id):
-        raise RegistryError(f"champion is {champion_id}, {decision['champion']} was compared; start a new run")
-    return asdict(registry.promote(bucket, pointer, decision["reason"], by, decision["metrics"]))
+    compared = decision["champion"]
+    return asdict(registry.promote(bucket, pointer, decision["reason"], by, decision["metrics"], compared))
 
 
 def reproduce(bucket: Bucket, pointer: Pointer) -> Pointer:

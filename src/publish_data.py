@@ -39,9 +39,11 @@ def publish(csv: Path, bucket: Bucket) -> Pointer:
 
 def _replace_data(folder: Path) -> None:
     data = PROJECT / "data"
-    if data.is_dir():
-        shutil.rmtree(data)
-    shutil.copytree(folder, data)
+    data.mkdir(exist_ok=True)
+    temporary = data / f"{DATA_FILE}.new"
+    temporary.unlink(missing_ok=True)
+    shutil.copyfile(folder / DATA_FILE, temporary)
+    temporary.replace(data / DATA_FILE)
 
 
 def main() -> int:

@@ -26,6 +26,7 @@ from src.release import Release, library_versions
 CURRENT = "registry/current.dvc"
 RELEASES = "registry/releases/"
 PROMOTIONS = "registry/promotions/"
+ANY_CHAMPION = "any"
 PROMOTE, ROLLBACK = "promote", "rollback"
 
 
@@ -85,14 +86,24 @@ def history(bucket: Bucket) -> list[Promotion]:
     return [Promotion(**json.loads(bucket.get(key))) for key in bucket.list(PROMOTIONS)]
 
 
-def promote(bucket: Bucket, pointer: Pointer, reason: str, by: str, metrics: Mapping[str, Any]) -> Promotion:
+def promote(
+    bucket: Bucket,
+    pointer: Pointer,
+    reason: str,
+    by: str,
+    metrics: Mapping[str, Any],
+    replacing: str | None = ANY_CHAMPION,
+) -> Promotion:
     """Make a release the champion by one write, after every byte was read back; where it is already, do nothing.
+
+    ``replacing`` is the id of the champion that it was compared with, None where there was none.
 
     Raises:
         MissingError, IntegrityError: the release is not whole, and the old champion stays.
+        RegistryError: the champion is another one than ``replacing`` by now.
 
     """
-    return _replace(bucket, pointer, PROMOTE, reason, by, metrics)
+    return _replace(bucket, pointer, PROMOTE, reason, by, metrics, replacing)
 
 
 def rollback(bucket: Bucket, release_id: str | None, by: str) -> Promotion:
@@ -130,7 +141,13 @@ def load(bucket: Bucket, pointer: Pointer) -> Release:
 
 
 def _replace(
-    bucket: Bucket, pointer: Pointer, kind: str, reason: str, by: str, metrics: Mapping[str, Any]
+    bucket: Bucket,
+    pointer: Pointer,
+    kind: str,
+    reason: str,
+    by: str,
+    metrics: Mapping[str, Any],
+    replacing: str | None = ANY_CHAMPION,
 ) -> Promotion:
     load(bucket, pointer)
     register(bucket, pointer)
@@ -140,7 +157,10 @@ def _replace(
         _record(bucket, last)
     if champion and last and champion.md5 == pointer.md5:
         return last
-    event = Promotion(_time_after(last), kind, pointer.id, champion.id if champion else None, reason, by, metrics)
+    replaced = champion.id if champion else None
+    if replacing not in (ANY_CHAMPION, replaced):
+        raise RegistryError(f"champion is {replaced}, {replacing} was compared; start a new run")
+    event = Promotion(_time_after(last), kind, pointer.id, replaced, reason, by, metrics)
     bucket.put(CURRENT, pointer.with_meta(promotion=asdict(event)).to_yaml().encode())
     _record(bucket, event)
     return event

@@ -101,7 +101,7 @@ async def healthcheck(request: Request, response: Response) -> Health:
     champion: Champion = request.app.state.champion
     live, watch = champion.live, champion.watch
     age = None if watch.looked_at is None else round(time.monotonic() - watch.looked_at, 1)
-    degraded = watch.store_error or watch.refusal
+    degraded = watch.store_error or watch.refusal or watch.cache_error
     if live is None:
         response.status_code = 503
     return Health(
@@ -112,6 +112,7 @@ async def healthcheck(request: Request, response: Response) -> Health:
             seconds_since_last_look=age,
             error=watch.store_error,
         ),
+        cache_error=watch.cache_error,
         refused=RefusedRelease(**asdict(watch.refusal)) if watch.refusal else None,
     )
 
@@ -169,21 +170,26 @@ def _why_not_ready(champion: Champion) -> str:
 
 def _find_unusual(live: LiveRelease, values: Sequence[float]) -> list[str]:
     return [
-        f"{feature.field} {value:g} is outside the range that training saw, {seen.minimum:g} to {seen.maximum:g}"
+        f"{feature.field} {value:.9g} is outside the range that training saw, {seen.minimum:.9g} to {seen.maximum:.9g}"
         for feature, seen, value in zip(FEATURES, live.release.provenance.features, values, strict=True)
         if not seen.minimum <= value <= seen.maximum
     ]
 
 
 def _describe(fault: dict[str, Any]) -> dict[str, str]:
-    field = ".".join(str(part) for part in fault["loc"][1:]) or "body"
-    described = {"field": field, "message": fault["msg"]}
+    path = () if fault["type"] == "json_invalid" else fault["loc"][1:]
+    described = {"field": ".".join(map(str, path)) or "body", "message": fault["msg"]}
     value = fault.get("input")
     if isinstance(value, str | int) or (isinstance(value, float) and not math.isfinite(value)):
         described["value"] = str(value)[:100]
     elif isinstance(value, float):
         described["value"] = repr(value)
-    return described
+    return {key: _printable(text) for key, text in described.items()}
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` without the lone surrogates that JSON can spell and UTF-8 cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _problem(status: int, detail: str, errors: Sequence[dict[str, str]] = (), headers: Any = None) -> Response:

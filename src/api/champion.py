@@ -46,6 +46,7 @@ class Watch:
     looked_at: float | None = None
     store_error: str | None = None
     refusal: Refusal | None = None
+    cache_error: str | None = None
 
 
 class Champion:
@@ -61,6 +62,7 @@ class Champion:
         self._bucket = bucket
         self._cache = cache
         self._etag: str | None = None
+        self._unkept: Mapping[str, bytes] = {}
 
     def restore(self) -> None:
         """Serve the last good release from disk, where there is one and it is whole."""
@@ -85,7 +87,7 @@ class Champion:
             store_error = str(error)
         if store_error and store_error != self.watch.store_error:
             log.warning("%s; serving %s", store_error, self.live.id if self.live else "nothing")
-        self.watch = Watch(time.monotonic(), store_error, refusal)
+        self.watch = Watch(time.monotonic(), store_error, refusal, self._keep())
 
     @contextmanager
     def watched(self, seconds: float) -> Iterator[None]:
@@ -116,7 +118,7 @@ class Champion:
             pointer = Pointer.from_yaml(content)
             if self.live is None or self.live.pointer.md5 != pointer.md5:
                 live, objects = _load(self._bucket.get, pointer)
-                self._keep(objects | {CURRENT: content})
+                self._unkept = objects | {CURRENT: content}
             else:
                 live = replace(self.live, pointer=pointer)
         except (IntegrityError, MissingError) as error:
@@ -132,16 +134,21 @@ class Champion:
             log.error("release %s is refused: %s", refusal.release, refusal.reason)
         return refusal
 
-    def _keep(self, objects: Mapping[str, bytes]) -> None:
+    def _keep(self) -> str | None:
+        """Write the release to disk where that is yet to be done; returns why it could not be."""
         try:
-            for key, content in objects.items():
+            for key, content in self._unkept.items():
                 path = self._cache / key
                 path.parent.mkdir(parents=True, exist_ok=True)
                 temporary = path.with_name(f"{path.name}.{os.getpid()}")
                 temporary.write_bytes(content)
                 temporary.replace(path)
         except OSError as error:
-            log.warning("the release could not be kept on disk: %s", error)
+            if self.watch.cache_error != str(error):
+                log.warning("the release could not be kept on disk: %s", error)
+            return str(error)
+        self._unkept = {}
+        return None
 
     def _read_cached(self, key: str) -> bytes:
         try:

@@ -65,6 +65,7 @@ class Health(BaseModel):
     release: str | None
     store: StoreHealth
     refused: RefusedRelease | None
+    cache_error: str | None = Field(description="Why the release could not be kept on disk for the next start")
 
 
 class Problem(BaseModel):

@@ -72,8 +72,12 @@ def test_before_the_first_promotion_it_says_why_it_cannot_predict(client: TestCl
 def test_a_disk_that_takes_nothing_does_not_keep_it_from_serving(release: Pointer, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with api(tmp_path / "file" / "cache") as client:
-        eventually(lambda: client.get("/readiness").is_success)
+        health = eventually(lambda: health if (health := client.get("/healthcheck").json())["cache_error"] else None)
+        assert health["status"] == "degraded"
         assert client.post("/predict", json=EXAMPLE).json()["release"] == release.id
+        (tmp_path / "file").unlink()
+        eventually(lambda: client.get("/healthcheck").json()["status"] == "ok")
+        assert (tmp_path / "file" / "cache" / "registry" / "current.dvc").exists()
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/"])
@@ -95,6 +99,11 @@ def test_what_training_never_saw_is_answered_with_a_warning(ready: TestClient) -
     ]
 
 
+def test_a_warning_shows_as_many_digits_as_it_needs(ready: TestClient) -> None:
+    answer = ready.post("/predict", json=EXAMPLE | {"density": 1.003693}).json()
+    assert answer["warnings"] == ["density 1.003693 is outside the range that training saw, 0.99007 to 1.00369"]
+
+
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
@@ -107,6 +116,7 @@ def test_what_training_never_saw_is_answered_with_a_warning(ready: TestClient) -
         ("pH", 1e300, "less than or equal"),
         ("pH", -0.1, "greater than or equal to 0"),
         ("colour", 1, "not permitted"),
+        ("pH", "\ud800", "valid number"),
     ],
 )
 def test_bad_input_is_refused_by_name(ready: TestClient, field: str, value: Any, words: str) -> None:
@@ -116,6 +126,12 @@ def test_bad_input_is_refused_by_name(ready: TestClient, field: str, value: Any,
     (fault,) = answer.json()["errors"]
     assert fault["field"] == field
     assert any(word in fault["message"] for word in words.split("|"))
+
+
+def test_a_name_that_utf_8_cannot_spell_is_refused(ready: TestClient) -> None:
+    body = json.dumps(EXAMPLE | {"\ud800": 1})
+    answer = ready.post("/predict", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
 
 
 @pytest.mark.parametrize("field", EXAMPLE)
@@ -130,6 +146,7 @@ def test_a_body_that_is_no_object_is_refused(ready: TestClient, body: bytes) -> 
     answer = ready.post("/predict", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 422 if body != b"\xff" else answer.status_code in (400, 422)
     assert answer.headers["content-type"] == "application/problem+json"
+    assert all(fault["field"] == "body" for fault in answer.json()["errors"])
 
 
 def test_a_form_is_told_to_be_json(ready: TestClient) -> None:

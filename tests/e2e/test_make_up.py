@@ -115,7 +115,20 @@ def test_a_second_make_up_changes_nothing(stack: Stack) -> None:
     assert processes == 6
 
 
-def test_status_shows_every_part_within_its_memory(stack: Stack) -> None:
+def test_settings_that_changed_under_a_running_stack_are_told(stack: Stack) -> None:
+    env = stack.checkout.folder / ".env"
+    before = env.read_text()
+    env.write_text(before.replace("API_POLL_SECONDS=2", "API_POLL_SECONDS=3"))
+    done = stack.checkout.make("up")
+    env.write_text(before)
+    assert done.returncode != 0
+    assert ".env changed since the stack was started; run: make down, then make up" in done.stdout
+
+
+def test_status_shows_every_part_within_its_memory(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")  # a shell's proxy is for other hosts
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-another-account")
+    assert stack.checkout.make("check").returncode == 0
     done = stack.checkout.make("status")
     assert done.returncode == 0, done.stdout
     (mebibytes,) = re.findall(r"memory \(PSS\) +(\d+) MiB", done.stdout)

@@ -1,12 +1,14 @@
 """``make up`` on a machine that is not ready: one line that says what is wrong and how to mend it."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from local.throwaway import Checkout, choose_ports, throwaway_checkout
@@ -86,6 +88,29 @@ def test_new_data_is_validated_before_anything_changes(checkout: Checkout) -> No
     missing = checkout.make("data")
     assert "name one with: make data CSV=path" in missing.stdout
     assert (checkout.folder / "data.dvc").read_bytes() == before
+
+
+def test_a_path_that_the_configuration_cannot_spell_is_named(checkout: Checkout, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkout.folder, tmp_path / "pro$ject", symlinks=True)
+    command = [sys.executable, "-m", "local.stack", "up"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"make up: the path {folder} has a $ in it; move the project to one without\n"
+
+
+def test_a_session_of_before_is_left_alone(checkout: Checkout) -> None:
+    stranger = subprocess.Popen(["sleep", "100"], cwd=checkout.folder, start_new_session=True)
+    session = checkout.folder / ".stack" / "session"
+    session.parent.mkdir()
+    session.write_text(str(stranger.pid))
+    before = psutil.Process(stranger.pid).create_time() - 60
+    os.utime(session, (before, before))
+    try:
+        assert checkout.make("down").stdout == "Nothing was running.\n"
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 def test_make_alone_lists_every_target_in_one_line_each(checkout: Checkout) -> None:

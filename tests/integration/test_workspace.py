@@ -1,8 +1,11 @@
 """Bytes go to a real bucket through DVC and come back verified, or not at all."""
 
+import http.server
 import json
+import socketserver
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -76,14 +79,19 @@ def test_missing_bytes_are_refused_by_name(bucket: Bucket, pushed: Pointer) -> N
         workspace.pull(pushed)
 
 
-def test_a_push_over_altered_bytes_is_no_success(bucket: Bucket, pushed: Pointer) -> None:
-    bucket.put(content_key(listing(bucket, pushed)["a.txt"]), b"0ne")
+@pytest.mark.parametrize("what", ["file", "listing"])
+def test_a_push_mends_altered_bytes(bucket: Bucket, pushed: Pointer, what: str) -> None:
+    altered = content_key(listing(bucket, pushed)["a.txt"] if what == "file" else pushed.md5)
+    bucket.put(altered, b"[]")
+    with pytest.raises(IntegrityError):
+        bucket.verify(pushed)
     with open_workspace(bucket) as workspace:
-        folder = workspace.folder / "again"
-        folder.mkdir()
+        folder = workspace.folder / "release"
+        (folder / "deep").mkdir(parents=True)
         (folder / "a.txt").write_text("one")
-        with pytest.raises(IntegrityError, match="altered"):
-            workspace.push(folder)
+        (folder / "deep" / "b.txt").write_text("two")
+        assert workspace.push(folder) == [pushed]
+    bucket.verify(pushed)
 
 
 def test_wrong_keys_are_refused(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +116,29 @@ def test_nothing_is_left_behind(bucket: Bucket, tmp_path: Path, monkeypatch: pyt
         (workspace.folder / "a.txt").write_text("one")
         workspace.push(workspace.folder / "a.txt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_that_breaks_off_is_a_store_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), BreaksOff) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_address[1]}")
+        with pytest.raises(StoreError, match="does not answer"):
+            Bucket.from_environment().get("key")
+        server.shutdown()
+
+
+class BreaksOff(http.server.BaseHTTPRequestHandler):
+    """Promises a thousand bytes and sends three."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.send_header("ETag", '"x"')
+        self.end_headers()
+        self.wfile.write(b"abc")
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output clean."""
 
 
 def test_a_bucket_that_is_not_there_is_named(bucket: Bucket) -> None:
