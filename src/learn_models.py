@@ -5,6 +5,7 @@ and the results under ``logs``, and prints who leads and what to put into ``src/
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StackError as error:
         print(f"learn_models: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("learn_models: interrupted before everything was reported", file=sys.stderr)
+        return INTERRUPTED
     if not is_finished:
         print("learn_models: interrupted; go on from here with --resume", file=sys.stderr)
     return 0 if is_finished else INTERRUPTED
@@ -61,8 +65,10 @@ def run(combinations: Sequence[Combination], sides: Sides, logbook: Logbook, tra
     missing = logbook.list_missing(combinations)
     jobs = (delayed(search.evaluate)(combination, *sides) for combination in missing)
     try:
-        # one by one: a result that waits for its batch would be lost to a Ctrl-C
-        with closing(Parallel(batch_size=1, return_as="generator_unordered")(jobs)) as results:
+        with _held_back_interrupts():
+            # one by one: a result that waits for its batch would be lost to a Ctrl-C
+            generator = Parallel(batch_size=1, return_as="generator_unordered")(jobs)
+        with closing(generator) as results:
             with tqdm(results, "search", len(combinations), initial=len(combinations) - len(missing)) as bar:
                 for result, model in bar:
                     logbook.add(result, model)
@@ -93,7 +99,7 @@ def report(results: Sequence[Result], file: Path) -> None:
     for model in GRID:
         if choice := leaderboard.choose(results, model):
             figure = choice.scores["cv"][SEARCH_RULE.metric]
-            print(f"\n{choice.task} is best in cross-validation ({SEARCH_RULE.metric} {figure}); for src/config.py:")
+            print(f"\n{choice.task} is cross-validation's choice ({SEARCH_RULE.metric} {figure}); for src/config.py:")
             print(leaderboard.format_choice(choice))
     print(f"\n{len(results)} result(s) in {file}")
 
@@ -119,6 +125,16 @@ def _read_data(file: Path) -> pd.DataFrame:
         return dataset.read(file)
     except FileNotFoundError as error:
         raise MissingError(f"{file} is missing; fetch the data with: dvc pull") from error
+
+
+@contextmanager
+def _held_back_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C waiting until the block ends; processes started in it inherit this and leave it to their parent."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextmanager

@@ -152,9 +152,9 @@ def _record(project: str, run: Mapping[str, Any]) -> None:
             xlabels=labels, ylabels=labels,
         )
     task.upload_artifact("result", dict(run))
-    if run["error"]:
-        task.mark_failed(status_message=run["error"])
     task.close()
+    if run["error"]:
+        task.mark_failed(status_message=run["error"], force=True)  # close() marks it completed
 
 
 if __name__ == "__main__":

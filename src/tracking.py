@@ -58,7 +58,7 @@ class Tracker:
         self._settings, self._folder, self._warn, self._patience = settings, folder, warn, patience
         self._online = settings.clearml_api_access_key is not None
         self._runs: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
-        self._failure: TrackingError | None = None
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._report, daemon=True)
         self._thread.start()
 
@@ -93,7 +93,7 @@ class Tracker:
             while run := self._runs.get():
                 recorder = self._deliver(recorder, run)
             recorder.end()
-        except TrackingError as error:
+        except (TrackingError, OSError) as error:
             self._failure = error
 
     def _start(self) -> Recorder:
