@@ -17,15 +17,14 @@ from joblib.externals.loky import BrokenProcessPool
 from tqdm import tqdm
 
 from src import dataset, leaderboard, search
-from src.config import DATA_FILE, GRID, PROJECT, SEARCH_RULE, SPLIT, load_environment
+from src.config import DATA_FILE, GRID, PROJECT, SEARCH_RULE, load_environment
 from src.errors import MissingError, SearchError, StackError
 from src.logbook import LEADERBOARD, Logbook
-from src.search import Combination, Result
+from src.search import Combination, Result, Rows
 from src.tracking import SESSIONS, Run, Tracker, read_tracking_settings
 from src.wine import CLASSES
 
 INTERRUPTED = 130  # what shells return after Ctrl-C
-Sides = tuple[pd.DataFrame, pd.DataFrame]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,12 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     load_environment()
     try:
         combinations = search.list_combinations(options.models or list(GRID), options.limit)
-        sides = dataset.split(_read_data(options.data), SPLIT)
+        rows = Rows.split(_read_data(options.data))
         settings = read_tracking_settings()
         with _open_backend(options):
-            logbook = Logbook(options.into, search.fingerprint(*sides), options.resume)
+            logbook = Logbook(options.into, rows.fingerprint, options.resume)
             tracker = Tracker(settings, options.into / SESSIONS, lambda text: tqdm.write(text, file=sys.stderr))
-            is_finished = run(combinations, sides, logbook, tracker)
+            is_finished = run(combinations, rows, logbook, tracker)
         report(logbook.select(combinations), options.into / LEADERBOARD)
         print(tracker.close())
     except StackError as error:
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if is_finished else INTERRUPTED
 
 
-def run(combinations: Sequence[Combination], sides: Sides, logbook: Logbook, tracker: Tracker) -> bool:
+def run(combinations: Sequence[Combination], rows: Rows, logbook: Logbook, tracker: Tracker) -> bool:
     """Evaluate what the logbook lacks, writing down each result as it comes; False after Ctrl-C.
 
     Where and on how many processes is joblib's ``parallel_config``.
@@ -63,7 +62,7 @@ def run(combinations: Sequence[Combination], sides: Sides, logbook: Logbook, tra
 
     """
     missing = logbook.list_missing(combinations)
-    jobs = (delayed(search.evaluate)(combination, *sides) for combination in missing)
+    jobs = (delayed(search.evaluate)(combination, rows) for combination in missing)
     try:
         with _held_back_interrupts():
             # one by one: a result that waits for its batch would be lost to a Ctrl-C

@@ -23,7 +23,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from src import dataset, metrics, models
-from src.config import GRID, SEARCH_RULE, TASK_PREFIXES
+from src.config import GRID, SEARCH_RULE, SPLIT, TASK_PREFIXES
 from src.errors import SearchError
 from src.metrics import Metrics
 from src.wine import CLASSES, TARGET
@@ -57,6 +57,33 @@ class Result:
         return {name: round(train[name] - test[name], metrics.DECIMALS) for name in test}
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What a search works on: train, test, and the folds of train as (positions to fit, positions to score)."""
+
+    train: pd.DataFrame
+    test: pd.DataFrame
+    folds: Sequence[tuple[np.ndarray, np.ndarray]]
+
+    @classmethod
+    def split(cls, table: pd.DataFrame) -> "Rows":
+        """Split by content, as the daily run does; then train into stratified folds that no copies of a row straddle.
+
+        Raises:
+            DataError: a side would be unusable.
+
+        """
+        train, test = dataset.split(table, SPLIT)
+        splitter = StratifiedGroupKFold(SEARCH_RULE.folds, shuffle=True, random_state=SEARCH_RULE.seed)
+        return cls(train, test, list(splitter.split(train, train[TARGET], dataset.hash_rows(train, ""))))
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a name for all that scores depend on besides the combination: rows, rule and library version."""
+        parts = [self.train.to_csv(index=False), self.test.to_csv(index=False), repr(SEARCH_RULE), sklearn.__version__]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
 def list_combinations(names: Sequence[str], limit: int | None = None) -> list[Combination]:
     """Return the grid's combinations of the models ``names``, the first ``limit`` of each.
 
@@ -70,13 +97,7 @@ def list_combinations(names: Sequence[str], limit: int | None = None) -> list[Co
     return [one for name in names for one in _expand(name)[:limit]]
 
 
-def fingerprint(train: pd.DataFrame, test: pd.DataFrame) -> str:
-    """Return a name for all that scores depend on besides the combination: rows, rule and scikit-learn's version."""
-    parts = [train.to_csv(index=False), test.to_csv(index=False), repr(SEARCH_RULE), sklearn.__version__]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
-
-
-def evaluate(combination: Combination, train: pd.DataFrame, test: pd.DataFrame) -> tuple[Result, bytes]:
+def evaluate(combination: Combination, rows: Rows) -> tuple[Result, bytes]:
     """Cross-validate on train, fit on all of it, score both sides; returns the result and the pickled model.
 
     A combination that raises, or does not converge, gives a result with its error and no bytes.
@@ -86,19 +107,13 @@ def evaluate(combination: Combination, train: pd.DataFrame, test: pd.DataFrame) 
     try:
         with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("error", ConvergenceWarning)
-            folds = [_fit_and_score(combination, train.iloc[fit], train.iloc[rest]) for fit, rest in split_folds(train)]
-            fitted = models.fit(combination.model, combination.parameters, train)
-            scores = {"cv": _mean(folds), "train": _score(fitted, train), "test": _score(fitted, test)}
-            confusion = _count_confusions(fitted, test)
+            folds = [_score_fold(combination, rows.train, fit, rest) for fit, rest in rows.folds]
+            fitted = models.fit(combination.model, combination.parameters, rows.train)
+            scores = {"cv": _mean(folds), "train": _score(fitted, rows.train), "test": _score(fitted, rows.test)}
+            confusion = _count_confusions(fitted, rows.test)
     except Exception as error:  # whatever one combination raises is its result: the others go on
         return Result(*what, seconds=_since(started), error=f"{type(error).__name__}: {error}"), b""
     return Result(*what, scores, confusion, _since(started)), _pickle(fitted)
-
-
-def split_folds(table: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (rows to fit, rows to score) of each fold: stratified, and copies of a row never straddle."""
-    splitter = StratifiedGroupKFold(SEARCH_RULE.folds, shuffle=True, random_state=SEARCH_RULE.seed)
-    return list(splitter.split(table, table[TARGET], dataset.hash_rows(table, "")))
 
 
 def _expand(name: str) -> list[Combination]:
@@ -107,8 +122,9 @@ def _expand(name: str) -> list[Combination]:
     return [Combination(f"{TASK_PREFIXES[name]}_{number}", name, point) for number, point in enumerate(points, 1)]
 
 
-def _fit_and_score(combination: Combination, fit: pd.DataFrame, rest: pd.DataFrame) -> dict[str, float]:
-    return _score(models.fit(combination.model, combination.parameters, fit), rest)
+def _score_fold(combination: Combination, train: pd.DataFrame, fit: np.ndarray, rest: np.ndarray) -> dict[str, float]:
+    fitted = models.fit(combination.model, combination.parameters, train.iloc[fit])
+    return _score(fitted, train.iloc[rest])
 
 
 def _score(fitted: Pipeline, table: pd.DataFrame) -> dict[str, float]:

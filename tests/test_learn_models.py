@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -13,24 +15,37 @@ import pandas as pd
 import pytest
 
 from src import dataset, leaderboard, learn_models, search
-from src.config import DATA_FILE, FIGURES, GRID, MODEL, PARAMETERS, PROJECT, SPLIT
+from src.config import DATA_FILE, FIGURES, GRID, MODEL, PARAMETERS, PROJECT
 from src.errors import SearchError
 from src.logbook import LEADERBOARD, LOG, MODELS, Logbook
-from src.search import Combination, Result
+from src.search import Combination, Result, Rows
 from src.wine import TARGET
 
 COMMAND = [sys.executable, "-m", "src.learn_models"]
-NO_ACCOUNT = {name: value for name, value in os.environ.items() if not name.startswith("CLEARML_")}
+LIMIT = ["--limit", "4"]
 
 
 @pytest.fixture(scope="module")
-def sides() -> tuple[pd.DataFrame, pd.DataFrame]:
-    return dataset.split(dataset.read(PROJECT / "data" / DATA_FILE), SPLIT)
+def rows() -> Rows:
+    return Rows.split(dataset.read(PROJECT / "data" / DATA_FILE))
 
 
-def learn(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, "--into", str(folder), *options]
-    return subprocess.run(command, cwd=PROJECT, env=NO_ACCOUNT, capture_output=True, text=True, timeout=120)
+@pytest.fixture(scope="module", autouse=True)
+def no_account() -> Iterator[None]:
+    """An empty key is no key, and one that ``.env`` may hold does not replace it."""
+    before = dict(os.environ)
+    os.environ.update(CLEARML_API_ACCESS_KEY="", CLEARML_API_SECRET_KEY="")
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the leaderboard of a search in one process that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert learn_models.main([*LIMIT, "--jobs", "1", "--into", str(folder)]) == 0
+    return (folder / LEADERBOARD).read_bytes()
 
 
 def make_result(task: str, cv: float, test: float, train: float) -> Result:
@@ -53,38 +68,35 @@ def test_unknown_model_is_named() -> None:
         search.list_combinations(["SVC"])
 
 
-def test_copies_of_a_wine_never_straddle_the_folds(sides: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    train, _ = sides
-    hashes = dataset.hash_rows(train, "")
+def test_copies_of_a_wine_never_straddle_the_folds(rows: Rows) -> None:
+    hashes = dataset.hash_rows(rows.train, "")
     assert hashes.duplicated().any()
-    for fit, rest in search.split_folds(train):
+    for fit, rest in rows.folds:
         assert not set(hashes.iloc[fit]) & set(hashes.iloc[rest])
 
 
-def test_configured_parameters_are_the_search_s_and_give_the_recorded_figures(
-    sides: tuple[pd.DataFrame, pd.DataFrame],
-) -> None:
+def test_configured_parameters_are_the_search_s_and_give_the_recorded_figures(rows: Rows) -> None:
     (chosen,) = [one for one in search.list_combinations([MODEL]) if one.parameters == PARAMETERS]
-    result, _ = search.evaluate(chosen, *sides)
+    result, _ = search.evaluate(chosen, rows)
     assert result.error is None
     for side, figures in FIGURES.items():
         assert result.scores[side] == pytest.approx(figures, abs=1e-6)
 
 
-def test_test_rows_do_not_influence_the_choice(sides: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    train, test = sides
+def test_test_rows_do_not_influence_the_choice(rows: Rows) -> None:
     (combination,) = search.list_combinations([MODEL], 1)
-    shuffled = test.assign(**{TARGET: test[TARGET].sample(frac=1, random_state=0).to_numpy()})
-    one, other = search.evaluate(combination, train, test)[0], search.evaluate(combination, train, shuffled)[0]
+    labels = rows.test[TARGET].sample(frac=1, random_state=0).to_numpy()
+    shuffled = replace(rows, test=rows.test.assign(**{TARGET: labels}))
+    one, other = search.evaluate(combination, rows)[0], search.evaluate(combination, shuffled)[0]
     assert one.scores["test"] != other.scores["test"]
     assert one.scores["cv"] == other.scores["cv"]
 
 
-def test_combination_that_fails_or_does_not_converge_is_recorded(sides: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_combination_that_fails_or_does_not_converge_is_recorded(rows: Rows) -> None:
     good = search.list_combinations([MODEL])[0]
     wrong = Combination("LR_901", MODEL, {**good.parameters, "solver": "liblinear"})
     lazy = Combination("LR_902", MODEL, {**good.parameters, "max_iter": 1})
-    results = [search.evaluate(one, *sides)[0] for one in (wrong, lazy, good)]
+    results = [search.evaluate(one, rows)[0] for one in (wrong, lazy, good)]
     board = leaderboard.rank(results).set_index("task")
     errors = board["error"].to_dict()
     assert "ValueError" in errors["LR_901"] and "ConvergenceWarning" in errors["LR_902"]
@@ -112,53 +124,50 @@ def test_equals_are_won_by_the_first_of_the_grid() -> None:
     assert chosen and chosen.task == "LR_9"
 
 
-def test_search_is_the_same_to_the_last_digit_whatever_the_jobs(tmp_path: Path) -> None:
-    one, two = (learn(tmp_path / jobs, "--limit", "2", "--jobs", jobs) for jobs in ("1", "2"))
-    assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
-    content = (tmp_path / "1" / LEADERBOARD).read_bytes()
-    assert content == (tmp_path / "2" / LEADERBOARD).read_bytes() and content.count(b"\n") == 5
+def test_search_on_two_processes_is_the_same_to_the_last_digit(tmp_path: Path, whole: bytes) -> None:
+    command = [*COMMAND, *LIMIT, "--jobs", "2", "--into", str(tmp_path)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / LEADERBOARD).read_bytes() == whole
 
-    assert {file.name for file in (tmp_path / "2" / MODELS).iterdir()} == {
-        "LR_1.pkl", "LR_2.pkl", "RFC_1.pkl", "RFC_2.pkl"
-    }
-    assert len((tmp_path / "2" / LOG).read_text().splitlines()) == 4
-    assert "4 offline session(s)" in two.stdout and "PARAMETERS = {" in two.stdout
+    tasks = pd.read_csv(tmp_path / LEADERBOARD)["task"]
+    assert len(tasks) == 8
+    assert {file.stem for file in (tmp_path / MODELS).iterdir()} == set(tasks)
+    assert {json.loads(line)["task"] for line in (tmp_path / LOG).read_text().splitlines()} == set(tasks)
+    assert "8 offline session(s)" in done.stdout and "PARAMETERS = {" in done.stdout
     for heading in leaderboard.RANKS.values():
-        assert heading in two.stdout
-    assert "best 0." in two.stderr
+        assert heading in done.stdout
+    assert "best 0." in done.stderr
 
 
-def test_saved_model_has_the_leaderboard_s_figures(tmp_path: Path, sides: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_saved_model_has_the_leaderboard_s_figures(tmp_path: Path, rows: Rows) -> None:
     (combination,) = search.list_combinations([MODEL], 1)
-    result, model = search.evaluate(combination, *sides)
+    result, model = search.evaluate(combination, rows)
     Logbook(tmp_path, "f").add(result, model)
     loaded = joblib.load(tmp_path / MODELS / "LR_1.pkl")
-    labels = loaded.predict(sides[1][dataset.FEATURE_NAMES])
-    assert (labels == sides[1][TARGET]).mean() == pytest.approx(result.scores["test"]["Accuracy"], abs=1e-6)
+    labels = loaded.predict(rows.test[dataset.FEATURE_NAMES])
+    assert (labels == rows.test[TARGET]).mean() == pytest.approx(result.scores["test"]["Accuracy"], abs=1e-6)
 
 
-def test_interrupted_search_keeps_what_is_done_and_goes_on_from_there(tmp_path: Path) -> None:
-    options = ["LogisticRegression", "--limit", "12", "--jobs", "2", "--into", str(tmp_path / "stopped")]
-    command = [*COMMAND, *options]
+def test_interrupted_search_keeps_what_is_done_and_goes_on_from_there(tmp_path: Path, whole: bytes) -> None:
+    options = [*LIMIT, "--jobs", "2", "--into", str(tmp_path)]
     with subprocess.Popen(
-        command, cwd=PROJECT, env=NO_ACCOUNT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [*COMMAND, *options], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     ) as running:
-        wait_for_lines(tmp_path / "stopped" / LOG, 2, running)
+        wait_for_lines(tmp_path / LOG, 2, running)
         os.killpg(running.pid, signal.SIGINT)
         output, errors = running.communicate(timeout=60)
     assert running.returncode == 130 and "--resume" in errors and "Traceback" not in errors, errors
-    done = (tmp_path / "stopped" / LOG).read_text().splitlines()
-    assert 2 <= len(done) < 12
+    done = (tmp_path / LOG).read_text().splitlines()
+    assert 2 <= len(done) < 8
     assert f"{len(done)} result(s)" in output and f"{len(done)} offline session(s)" in output
 
-    assert subprocess.run([*command, "--resume"], cwd=PROJECT, env=NO_ACCOUNT, capture_output=True).returncode == 0
-    lines = (tmp_path / "stopped" / LOG).read_text().splitlines()
-    assert lines[: len(done)] == done and len(lines) == 12
-    assert len(list((tmp_path / "stopped").glob("logs/clearml/offline/*.zip"))) == 12
-
-    assert learn(tmp_path / "whole", "LogisticRegression", "--limit", "12").returncode == 0
-    assert (tmp_path / "stopped" / LEADERBOARD).read_bytes() == (tmp_path / "whole" / LEADERBOARD).read_bytes()
+    assert learn_models.main([*options, "--jobs", "1", "--resume"]) == 0
+    lines = (tmp_path / LOG).read_text().splitlines()
+    assert lines[: len(done)] == done and len(lines) == 8
+    assert (tmp_path / LEADERBOARD).read_bytes() == whole
+    assert len(list((tmp_path / "logs" / "clearml" / "offline").glob("*.zip"))) == 8
 
 
 def test_logbook_survives_a_torn_line_and_a_lost_model(tmp_path: Path) -> None:

@@ -29,8 +29,11 @@ WRITTEN = {"C": "10.0", "solver": "lbfgs", "class_weight": ""}
 
 @pytest.fixture(autouse=True)
 def no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty key is no key, and one that ``.env`` may hold does not replace it."""
     for name in [name for name in os.environ if name.startswith("CLEARML_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("CLEARML_API_ACCESS_KEY", "")
+    monkeypatch.setenv("CLEARML_API_SECRET_KEY", "")
 
 
 @pytest.fixture
@@ -99,8 +102,8 @@ def test_offline_sessions_hold_all_that_was_reported_and_cost_no_wait(tmp_path: 
 def test_without_keys_no_server_is_asked(
     tmp_path: Path, server: FakeClearml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("CLEARML_API_ACCESS_KEY")
-    monkeypatch.delenv("CLEARML_API_SECRET_KEY")
+    monkeypatch.setenv("CLEARML_API_ACCESS_KEY", "")
+    monkeypatch.setenv("CLEARML_API_SECRET_KEY", "")
     track(tmp_path, "LR_1")
     assert server.calls == [] and len(list_sessions(tmp_path)) == 1
 
@@ -164,8 +167,8 @@ def test_uploaded_sessions_are_complete_and_sent_once(
     tmp_path: Path, server: FakeClearml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as without_account:
-        without_account.delenv("CLEARML_API_ACCESS_KEY")
-        without_account.delenv("CLEARML_API_SECRET_KEY")
+        without_account.setenv("CLEARML_API_ACCESS_KEY", "")
+        without_account.setenv("CLEARML_API_SECRET_KEY", "")
         track(tmp_path, "LR_1")
     assert not server.calls
 
