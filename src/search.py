@@ -109,7 +109,7 @@ def evaluate(combination: Combination, rows: Rows) -> tuple[Result, bytes]:
             warnings.simplefilter("error", ConvergenceWarning)
             folds = [_score_fold(combination, rows.train, fit, rest) for fit, rest in rows.folds]
             fitted = models.fit(combination.model, combination.parameters, rows.train)
-            scores = {"cv": _mean(folds), "train": _score(fitted, rows.train), "test": _score(fitted, rows.test)}
+            scores = {"cv": _mean(folds), "train": score(fitted, rows.train), "test": score(fitted, rows.test)}
             confusion = _count_confusions(fitted, rows.test)
     except Exception as error:  # whatever one combination raises is its result: the others go on
         return Result(*what, seconds=_since(started), error=f"{type(error).__name__}: {error}"), b""
@@ -124,10 +124,10 @@ def _expand(name: str) -> list[Combination]:
 
 def _score_fold(combination: Combination, train: pd.DataFrame, fit: np.ndarray, rest: np.ndarray) -> dict[str, float]:
     fitted = models.fit(combination.model, combination.parameters, train.iloc[fit])
-    return _score(fitted, train.iloc[rest])
+    return score(fitted, train.iloc[rest])
 
 
-def _score(fitted: Pipeline, table: pd.DataFrame) -> dict[str, float]:
+def score(fitted: Pipeline, table: pd.DataFrame) -> dict[str, float]:
     probabilities = fitted.predict_proba(table[dataset.FEATURE_NAMES])
     labels = fitted.classes_[probabilities.argmax(axis=1)]
     return metrics.score(table[TARGET].to_numpy(), labels, probabilities, fitted.classes_.tolist())
