@@ -24,6 +24,7 @@ from src.search import Combination, Result, Rows
 from src.tracking import SESSIONS, Run, Tracker, read_tracking_settings
 from src.wine import CLASSES
 
+CONNECT_SECONDS = 5
 INTERRUPTED = 130  # what shells return after Ctrl-C
 
 
@@ -148,7 +149,7 @@ def _open_backend(options: argparse.Namespace) -> Iterator[None]:
     from distributed import Client
 
     try:
-        client = Client(options.scheduler, timeout=10)
+        client = Client(options.scheduler, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise SearchError(f"no Dask scheduler at {options.scheduler}: {error}") from error
     with client, parallel_config("dask", client=client, n_jobs=-1):

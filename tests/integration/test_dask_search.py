@@ -1,0 +1,85 @@
+"""The search on a Dask cluster: a scheduler and two workers on loopback."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from distributed import Client
+
+from src.config import PROJECT
+from src.logbook import LEADERBOARD, LOG, MODELS
+
+SEARCH = [sys.executable, "-m", "src.learn_models", "--limit", "2"]
+NO_ACCOUNT = os.environ | {"CLEARML_API_ACCESS_KEY": "", "CLEARML_API_SECRET_KEY": ""}
+WORKERS = 2
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[str]:
+    """Return the address of a cluster; each of its processes leads a group of its own, which is ended as a whole."""
+    file = tmp_path / "scheduler.json"
+    where = ["--scheduler-file", str(file), "--no-dashboard"]
+    commands = [["dask_scheduler", "--host", "127.0.0.1", "--port", "0", *where]]
+    worker = ["dask_worker", "--host", "127.0.0.1", "--nthreads", "1", "--local-directory", str(tmp_path), *where]
+    commands += [worker] * WORKERS
+    with (tmp_path / "cluster.log").open("wb") as log:
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.{command[0]}", *command[1:]], cwd=PROJECT,
+                stdout=log, stderr=log, start_new_session=True,
+            )
+            for command in commands
+        ]
+    try:
+        wait_for_file(file, processes[0])
+        with Client(scheduler_file=str(file)) as client:
+            client.wait_for_workers(WORKERS, timeout=60)
+            yield client.scheduler.address
+    finally:
+        for process in reversed(processes):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_cluster_gives_the_same_leaderboard_to_the_last_digit(scheduler: str, tmp_path: Path) -> None:
+    local, cluster = tmp_path / "local", tmp_path / "cluster"
+    run_search(local, "--jobs", "1")
+    run_search(cluster, "--backend", "dask", "--scheduler", scheduler)
+
+    assert (cluster / LEADERBOARD).read_bytes() == (local / LEADERBOARD).read_bytes()
+    assert {file.name for file in (cluster / MODELS).iterdir()} == {file.name for file in (local / MODELS).iterdir()}
+    assert len((cluster / LOG).read_text().splitlines()) == 4
+    with Client(scheduler) as client:
+        assert list(client.run(has_searched).values()) == [True] * WORKERS
+
+
+def test_scheduler_that_is_away_is_told(tmp_path: Path) -> None:
+    command = [*SEARCH, "--into", str(tmp_path), "--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"]
+    done = subprocess.run(command, cwd=PROJECT, env=NO_ACCOUNT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "no Dask scheduler at tcp://127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+def has_searched() -> bool:
+    """Say whether this worker has got a combination to evaluate."""
+    import sys
+
+    return "src.search" in sys.modules
+
+
+def run_search(folder: Path, *options: str) -> None:
+    command = [*SEARCH, "--into", str(folder), *options]
+    done = subprocess.run(command, cwd=PROJECT, env=NO_ACCOUNT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def wait_for_file(file: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not file.exists():
+        assert process.poll() is None and time.monotonic() < deadline, "the scheduler did not start"
+        time.sleep(0.05)
