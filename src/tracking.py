@@ -141,12 +141,14 @@ def upload(settings: TrackingSettings, folder: Path) -> int:
     """
     if settings.clearml_api_access_key is None:
         raise ConfigError("CLEARML_API_ACCESS_KEY and CLEARML_API_SECRET_KEY are missing: set them in .env")
+    sessions = list_sessions(folder)
+    if not sessions:
+        return 0
     ping(settings.clearml_api_host)
     os.environ |= make_environment(folder, online=True)
     from clearml import Task
 
-    (folder / "uploaded").mkdir(parents=True, exist_ok=True)
-    sessions = list_sessions(folder)
+    (folder / "uploaded").mkdir(exist_ok=True)
     for session in sessions:
         try:
             Task.import_offline_session(str(session))
