@@ -24,7 +24,7 @@ from src.search import Combination, Result, Rows
 from src.tracking import SESSIONS, Run, Tracker, read_tracking_settings
 from src.wine import CLASSES
 
-CONNECT_SECONDS = 5
+PATIENCE = 5  # seconds that a scheduler, and its first worker, may take to answer
 INTERRUPTED = 130  # what shells return after Ctrl-C
 
 
@@ -33,15 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     load_environment()
     try:
-        combinations = search.list_combinations(options.models or list(GRID), options.limit)
-        rows = Rows.split(_read_data(options.data))
-        settings = read_tracking_settings()
-        with _open_backend(options):
-            logbook = Logbook(options.into, rows.fingerprint, options.resume)
-            tracker = Tracker(settings, options.into / SESSIONS, lambda text: tqdm.write(text, file=sys.stderr))
-            is_finished = run(combinations, rows, logbook, tracker)
-        report(logbook.select(combinations), options.into / LEADERBOARD)
-        print(tracker.close())
+        is_finished = _search(options)
     except StackError as error:
         print(f"learn_models: {error}", file=sys.stderr)
         return 1
@@ -104,6 +96,21 @@ def report(results: Sequence[Result], file: Path) -> None:
     print(f"\n{len(results)} result(s) in {file}")
 
 
+def _search(options: argparse.Namespace) -> bool:
+    combinations = search.list_combinations(options.models or list(GRID), options.limit)
+    rows = Rows.split(_read_data(options.data))
+    settings = read_tracking_settings()
+    with _open_backend(options):
+        logbook = Logbook(options.into, rows.fingerprint, options.resume)
+        tracker = Tracker(settings, options.into / SESSIONS, lambda text: tqdm.write(text, file=sys.stderr))
+        try:
+            is_finished = run(combinations, rows, logbook, tracker)
+            report(logbook.select(combinations), options.into / LEADERBOARD)
+        finally:
+            print(tracker.close())
+    return is_finished
+
+
 def _describe(result: Result) -> Run:
     """Tags have a fixed width, so that sorting them as text sorts them as numbers."""
     scores = {side: result.scores[side] for side in ("train", "test")} if result.error is None else {}
@@ -146,14 +153,25 @@ def _open_backend(options: argparse.Namespace) -> Iterator[None]:
         return
     if not options.scheduler:
         raise SearchError("--backend dask needs --scheduler tcp://HOST:PORT")
-    from distributed import Client
+    with _open_cluster(options.scheduler):
+        yield
+
+
+@contextmanager
+def _open_cluster(scheduler: str) -> Iterator[None]:
+    from distributed import CancelledError, Client, KilledWorker
+    from distributed.comm import CommClosedError
 
     try:
-        client = Client(options.scheduler, timeout=CONNECT_SECONDS)
+        client = Client(scheduler, timeout=PATIENCE)
     except (OSError, ValueError) as error:
-        raise SearchError(f"no Dask scheduler at {options.scheduler}: {error}") from error
-    with client, parallel_config("dask", client=client, n_jobs=-1):
-        yield
+        raise SearchError(f"no Dask scheduler at {scheduler}: {error}") from error
+    try:
+        with client, parallel_config("dask", client=client, n_jobs=-1, wait_for_workers_timeout=PATIENCE):
+            yield
+    except (TimeoutError, CommClosedError, CancelledError, KilledWorker, ImportError) as error:
+        hint = "start its workers in a checkout of this project, and go on with --resume"
+        raise SearchError(f"the Dask cluster gave up: {error}; {hint}") from error
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

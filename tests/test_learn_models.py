@@ -189,6 +189,7 @@ def test_logbook_tries_failed_and_changed_combinations_again(tmp_path: Path) -> 
     failed, changed, done = search.list_combinations([MODEL], 3)
     logbook = Logbook(tmp_path, "f")
     logbook.add(Result(failed.task, MODEL, failed.parameters, error="ValueError"), b"")
+    (tmp_path / MODELS / f"{failed.task}.pkl").write_bytes(b"of an earlier attempt")
     logbook.add(Result(changed.task, MODEL, {"C": 7}), b"model")
     logbook.add(Result(done.task, MODEL, done.parameters), b"model")
     again = Logbook(tmp_path, "f", resume=True)

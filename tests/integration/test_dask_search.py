@@ -1,11 +1,12 @@
 """The search on a Dask cluster: a scheduler and two workers on loopback."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,33 +31,38 @@ def no_account() -> Iterator[None]:
 
 
 @pytest.fixture
-def scheduler(tmp_path: Path) -> Iterator[str]:
-    """Return the address of a cluster; each of its processes leads a group of its own, which is ended as a whole."""
-    file = tmp_path / "scheduler.json"
-    where = ["--scheduler-file", str(file), "--no-dashboard"]
-    commands = [["dask_scheduler", "--host", "127.0.0.1", "--port", "0", *where]]
-    worker = ["dask_worker", "--host", "127.0.0.1", "--nthreads", "1", "--local-directory", str(tmp_path), *where]
-    commands += [worker] * WORKERS
-    with (tmp_path / "cluster.log").open("wb") as log:
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", f"distributed.cli.{command[0]}", *command[1:]], cwd=PROJECT,
-                stdout=log, stderr=log, start_new_session=True,
-            )
-            for command in commands
-        ]
-    try:
-        wait_for_file(file, processes[0])
-        with Client(scheduler_file=str(file)) as client:
-            client.wait_for_workers(WORKERS, timeout=60)
-            yield client.scheduler.address
-    finally:
-        for process in reversed(processes):
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start a part of a cluster; each leads a process group of its own, which is ended as a whole."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start_one(part: str, *options: str) -> subprocess.Popen[bytes]:
+        where = ["--scheduler-file", str(tmp_path / "scheduler.json"), "--host", "127.0.0.1", "--no-dashboard"]
+        command = [sys.executable, "-m", f"distributed.cli.dask_{part}", *where, *options]
+        with (tmp_path / "cluster.log").open("ab") as log:
+            processes.append(subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log, start_new_session=True))
+        return processes[-1]
+
+    yield start_one
+    for process in reversed(processes):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
-def test_cluster_gives_the_same_leaderboard_to_the_last_digit(scheduler: str, tmp_path: Path) -> None:
+@pytest.fixture
+def scheduler(start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> str:
+    """Return the address of a scheduler that has no workers yet."""
+    process = start("scheduler", "--port", "0")
+    wait_for_file(tmp_path / "scheduler.json", process)
+    return json.loads((tmp_path / "scheduler.json").read_text())["address"]
+
+
+def test_cluster_gives_the_same_leaderboard_to_the_last_digit(
+    start: Callable[..., subprocess.Popen[bytes]], scheduler: str, tmp_path: Path
+) -> None:
+    for _ in range(WORKERS):
+        start("worker", "--nthreads", "1", "--local-directory", str(tmp_path))
+    with Client(scheduler) as client:
+        client.wait_for_workers(WORKERS, timeout=60)
     local, cluster = tmp_path / "local", tmp_path / "cluster"
     assert learn_models.main([*LIMIT, "--into", str(local), "--jobs", "1"]) == 0
     assert learn_models.main([*LIMIT, "--into", str(cluster), "--backend", "dask", "--scheduler", scheduler]) == 0
@@ -73,6 +79,14 @@ def test_scheduler_that_is_away_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     assert learn_models.main(options) == 1
     assert "no Dask scheduler at tcp://127.0.0.1:1" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_cluster_without_workers_is_told(
+    scheduler: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*LIMIT, "--into", str(tmp_path / "search"), "--backend", "dask", "--scheduler", scheduler]
+    assert learn_models.main(options) == 1
+    assert "the Dask cluster gave up" in capsys.readouterr().err
 
 
 def has_searched() -> bool:
