@@ -78,7 +78,7 @@ class Tracker:
         if self._failure:
             raise TrackingError(f"ClearML has not got every run: {self._failure}") from self._failure
         waiting = len(list_sessions(self._folder))
-        if not waiting:
+        if not waiting and self._online:
             return f"ClearML: project {self._settings.clearml_project} at {self._settings.clearml_web_host}"
         where = self._folder / "offline"
         return f"ClearML: {waiting} offline session(s) in {where}; upload them with: {self._upload_command}"
