@@ -27,6 +27,7 @@ from sklearn.pipeline import Pipeline
 
 from src import dataset, models, search
 from src.config import DATA_FILE, GRID, PROJECT
+from src.learn_models import read_data
 from src.recorder import Recorder
 from src.search import Combination, Rows
 from src.tracking import Run
@@ -53,7 +54,7 @@ def main() -> int:
 
 def measure_bare_fits() -> float:
     """Return the seconds that scikit-learn and joblib alone take."""
-    rows = Rows.split(dataset.read(PROJECT / "data" / DATA_FILE))
+    rows = Rows.split(read_data(PROJECT / "data" / DATA_FILE))
     combinations = search.list_combinations(list(GRID))
     started = time.perf_counter()
     Parallel(n_jobs=JOBS)(delayed(_fit_and_score)(one, rows) for one in combinations)

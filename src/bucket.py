@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -33,7 +32,7 @@ class Bucket:
         config = Config(connect_timeout=3, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 2})
         name = read_settings(StoreSettings).bucket
         try:
-            return cls(name, boto3.client("s3", config=config))
+            return cls(name, boto3.Session().client("s3", config=config))
         except (BotoCoreError, ValueError) as error:
             raise StoreError(f"the AWS_* variables do not name a store: {error}") from error
 
@@ -42,12 +41,26 @@ class Bucket:
         """Return the address of the DVC remote."""
         return f"s3://{self.name}/{DVC_PREFIX}"
 
+    @property
+    def endpoint(self) -> str:
+        """Return the address of the store."""
+        return self.client.meta.endpoint_url
+
     def create(self) -> None:
         """Create the bucket where it is not there yet."""
         try:
-            self._call("head_bucket")
+            self.check()
         except MissingError:
             self._call("create_bucket")
+
+    def check(self) -> None:
+        """Make sure that the store answers and has the bucket, before slower clients find out.
+
+        Raises:
+            MissingError: there is no such bucket.
+
+        """
+        self._call("head_bucket")
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes.
@@ -92,45 +105,13 @@ class Bucket:
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def read_files(self, pointer: Pointer) -> Iterator[tuple[str, bytes]]:
-        """Yield (relative path, bytes) of every file that ``pointer`` names, each checked against its md5.
-
-        A pointer to a single file yields that file under the pointer's own path.
-
-        Raises:
-            MissingError: the bucket lacks an object.
-            IntegrityError: an object's bytes have another md5.
-
-        """
-        content = self._read_verified(pointer.md5)
-        if not pointer.is_folder:
-            yield pointer.path, content
-            return
-        for entry in json.loads(content):
-            check_relative(entry["relpath"])
-            yield entry["relpath"], self._read_verified(entry["md5"])
+        """Yield what ``pointer`` names; see :func:`read_files`."""
+        return read_files(self.get, pointer)
 
     def verify(self, pointer: Pointer) -> None:
-        """Read every byte that ``pointer`` names; raises as :meth:`read_files` does."""
+        """Read every byte that ``pointer`` names; raises as :func:`read_files` does."""
         for _ in self.read_files(pointer):
             pass
-
-    def fetch(self, pointer: Pointer, folder: Path) -> None:
-        """Write the files of the folder that ``pointer`` names below ``folder``; raises as :meth:`read_files` does."""
-        for relative, content in self.read_files(pointer):
-            path = folder / relative
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-
-    def _read_verified(self, md5: str) -> bytes:
-        key = content_key(md5)
-        try:
-            content = self.get(key)
-        except MissingError as error:
-            raise MissingError(f"the bucket lacks {key}") from error
-        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if found != md5.removesuffix(".dir"):
-            raise IntegrityError(f"{self.name}/{key} has md5 {found}: its {len(content)} bytes were altered")
-        return content
 
     def _call(self, operation: str, **arguments: Any) -> Any:
         try:
@@ -140,12 +121,43 @@ class Bucket:
             if code in _UNCHANGED:
                 return None
             if code in _MISSING:
-                raise MissingError(f"{self.name}/{arguments.get('Key', '')} is not there") from error
+                key = arguments.get("Key")
+                what = f"bucket {self.name} lacks {key}" if key else f"there is no bucket {self.name}"
+                raise MissingError(what) from error
             raise StoreError(f"the store refuses {operation} on bucket {self.name}: {error}") from error
         except BotoCoreError as error:
             raise StoreError(f"the store does not answer: {error}") from error
 
 
+def read_files(get: Callable[[str], bytes], pointer: Pointer) -> Iterator[tuple[str, bytes]]:
+    """Yield (relative path, bytes) of every file that ``pointer`` names, each checked against its md5.
+
+    ``get`` returns an object's bytes by its key in the bucket. A pointer to a single file yields that file under the
+    pointer's own path.
+
+    Raises:
+        MissingError: an object is not there.
+        IntegrityError: an object's bytes have another md5.
+
+    """
+    content = _read_verified(get, pointer.md5)
+    if not pointer.is_folder:
+        yield pointer.path, content
+        return
+    for entry in json.loads(content):
+        check_relative(entry["relpath"])
+        yield entry["relpath"], _read_verified(get, entry["md5"])
+
+
 def content_key(md5: str) -> str:
     """Return the key under which DVC stores the bytes with this md5."""
     return f"{DVC_PREFIX}/files/md5/{md5[:2]}/{md5[2:]}"
+
+
+def _read_verified(get: Callable[[str], bytes], md5: str) -> bytes:
+    key = content_key(md5)
+    content = get(key)
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != md5.removesuffix(".dir"):
+        raise IntegrityError(f"{key} has md5 {found}: its {len(content)} bytes were altered")
+    return content

@@ -23,7 +23,7 @@ def read(path: Path) -> pd.DataFrame:
 
     """
     text = _read_text(path)
-    _check_columns(path, list(text.columns))
+    _check_columns(path, text)
     numbers = text[COLUMNS].apply(pd.to_numeric, errors="coerce")
     problems = [problem for column in COLUMNS for problem in _find_problems(column, text[column], numbers[column])]
     if problems:
@@ -72,14 +72,11 @@ def _read_text(path: Path) -> pd.DataFrame:
         raise DataError(f"{path.name} is empty, expected a header and rows") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise DataError(f"{path.name} is not a comma-separated UTF-8 table: {error}") from error
-    if not isinstance(text.index, pd.RangeIndex):
-        raise DataError(f"{path.name}: line {_FIRST_LINE} has more fields than the header's {len(text.columns)}")
-    if text.empty:
-        raise DataError(f"{path.name} has no rows below its header")
     return text.fillna("")
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
+def _check_columns(path: Path, text: pd.DataFrame) -> None:
+    columns = list(text.columns)
     missing = [column for column in COLUMNS if column not in columns]
     extra = [column for column in columns if column not in COLUMNS]
     if len(columns) == 1 and ";" in columns[0]:
@@ -87,6 +84,10 @@ def _check_columns(path: Path, columns: list[str]) -> None:
     if missing or extra:
         wrong = [f"column {name!r} is missing" for name in missing] + [f"column {name!r} is unknown" for name in extra]
         raise DataError(f"{path.name}: {'; '.join(wrong)}. Expected: {', '.join(COLUMNS)}")
+    if text.empty:
+        raise DataError(f"{path.name} has no rows below its header")
+    if not isinstance(text.index, pd.RangeIndex):
+        raise DataError(f"{path.name}: line {_FIRST_LINE} has more fields than the header's {len(columns)}")
 
 
 def _find_problems(column: str, text: pd.Series, numbers: pd.Series) -> list[tuple[int, str]]:
@@ -96,12 +97,14 @@ def _find_problems(column: str, text: pd.Series, numbers: pd.Series) -> list[tup
     else:
         feature = FEATURES[FEATURE_NAMES.index(column)]
         bad = ~numbers.between(feature.lowest, feature.highest)
-        expected = f"expected {feature.lowest:g} to {feature.highest:g} {feature.unit}"
+        expected = f"expected {feature.lowest:g} to {feature.highest:g} {feature.unit}".rstrip()
     return [
-        (int(row) + _FIRST_LINE, f"column {column!r}: {text[row] or 'nothing'!r} is {_fault(numbers[row])}, {expected}")
+        (int(row) + _FIRST_LINE, f"column {column!r}: {_fault(text[row], numbers[row])}, {expected}")
         for row in text.index[bad]
     ]
 
 
-def _fault(number: float) -> str:
-    return "not a number" if pd.isna(number) else "out of range"
+def _fault(text: str, number: float) -> str:
+    if not text:
+        return "the value is missing"
+    return f"{text!r} is {'not a number' if pd.isna(number) else 'out of range'}"

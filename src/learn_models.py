@@ -96,9 +96,23 @@ def report(results: Sequence[Result], file: Path) -> None:
     print(f"\n{len(results)} result(s) in {file}")
 
 
+def read_data(file: Path) -> pd.DataFrame:
+    """Read the wine table.
+
+    Raises:
+        DataError: it is not the red wine quality table.
+        MissingError: there is no such file.
+
+    """
+    try:
+        return dataset.read(file)
+    except FileNotFoundError as error:
+        raise MissingError(f"{file} is missing; fetch the data with: dvc pull") from error
+
+
 def _search(options: argparse.Namespace) -> bool:
     combinations = search.list_combinations(options.models or list(GRID), options.limit)
-    rows = Rows.split(_read_data(options.data))
+    rows = Rows.split(read_data(options.data))
     settings = read_tracking_settings()
     with _open_backend(options):
         logbook = Logbook(options.into, rows.fingerprint, options.resume)
@@ -125,13 +139,6 @@ def _name_best(results: Sequence[Result]) -> str:
     metric = SEARCH_RULE.metric
     done = [(result.scores["cv"][metric], result.task) for result in results if result.error is None]
     return "best {0:.4f} {1}".format(*max(done)) if done else "none yet"
-
-
-def _read_data(file: Path) -> pd.DataFrame:
-    try:
-        return dataset.read(file)
-    except FileNotFoundError as error:
-        raise MissingError(f"{file} is missing; fetch the data with: dvc pull") from error
 
 
 @contextmanager

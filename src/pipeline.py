@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -37,7 +38,7 @@ PointerDict = dict[str, Any]
 STEPS = ("pull_data", "prepare_data", "train_model", "test_model", "check_metrics", "update_model")
 
 
-def pull_data() -> PointerDict:
+def pull_data(pointer_file: Path = DATA_POINTER) -> PointerDict:
     """Pull what ``data.dvc`` names, validate it, and return its pointer.
 
     Raises:
@@ -45,7 +46,7 @@ def pull_data() -> PointerDict:
         MissingError: the bucket lacks the bytes.
 
     """
-    pointer = Pointer.from_yaml(DATA_POINTER.read_text())
+    pointer = Pointer.from_yaml(pointer_file.read_text())
     with open_workspace(Bucket.from_environment()) as workspace:
         try:
             _read_data(workspace, pointer)
@@ -75,7 +76,7 @@ def train_model(
 ) -> PointerDict:
     """Fit and export the model; push the challenger (yet without metrics), whose ``meta`` holds ``run``."""
     with open_workspace(Bucket.from_environment()) as workspace:
-        train = dataset.read(workspace.pull(Pointer.from_dict(sides["train"])))
+        train = _read_table(workspace, sides["train"])
         fitted = models.fit(model, parameters, train)
         provenance = release.Provenance(
             model=model,
@@ -84,7 +85,7 @@ def train_model(
             data=data["outs"][0],
             train=sides["train"]["outs"][0],
             test=sides["test"]["outs"][0],
-            features=_feature_ranges(train),
+            features=feature_ranges(train),
             classes=tuple(int(label) for label in fitted.classes_),
             libraries=release.library_versions(),
         )
@@ -98,15 +99,15 @@ def test_model(challenger: PointerDict, sides: Mapping[str, PointerDict]) -> Poi
     """Score the challenger's ONNX file on both sides; push the whole release and return its pointer."""
     pointer = Pointer.from_dict(challenger)
     with open_workspace(Bucket.from_environment()) as workspace:
-        folder = workspace.pull(pointer)
-        model, provenance = release.load_model(folder), release.Provenance.read(folder)
+        folder, *tables = workspace.pull(pointer, *(Pointer.from_dict(side) for side in sides.values()))
+        files = release.read_folder(folder)
+        model, provenance = release.load_model(files), release.Provenance.read(files)
         scores = {
-            side: _score(model, provenance, dataset.read(workspace.pull(Pointer.from_dict(sides[side]))))
-            for side in ("train", "test")
+            side: _score(model, provenance, dataset.read(table)) for side, table in zip(sides, tables, strict=True)
         }
         release.write_metrics(folder, scores)
         (tested,) = workspace.push(folder)
-        release.Release.load(folder)
+        release.Release.load(release.read_folder(folder))
     return tested.with_meta(**pointer.meta).to_dict()
 
 
@@ -160,8 +161,7 @@ def update_model(tested: PointerDict, decision: Mapping[str, Any], by: str) -> d
 
 def reproduce(bucket: Bucket, pointer: Pointer) -> Pointer:
     """Train a release again from what it records, and return the pointer of what came out."""
-    with open_workspace(bucket) as workspace:
-        recorded = release.Provenance.read(workspace.pull(pointer))
+    recorded = registry.load(bucket, pointer).provenance
     rule = Split(**recorded.split)
     data = {"outs": [dict(recorded.data)]}
     sides = prepare_data(data, rule)
@@ -169,10 +169,11 @@ def reproduce(bucket: Bucket, pointer: Pointer) -> Pointer:
     return Pointer.from_dict(test_model(challenger, sides))
 
 
-def describe_run(run_id: str) -> dict[str, Any]:
-    """Return what is not content but belongs to a release: run, commit, time and host."""
+def describe_run(run_id: str, task: str) -> dict[str, Any]:
+    """Return what is not content but belongs to a release: run, task, commit, time and host."""
     return {
         "run_id": run_id,
+        "task": task,
         "git_commit": _git_commit(),
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
@@ -180,13 +181,20 @@ def describe_run(run_id: str) -> dict[str, Any]:
 
 
 def _read_data(workspace: Workspace, pointer: Pointer) -> pd.DataFrame:
-    file = workspace.pull(pointer) / DATA_FILE
+    (folder,) = workspace.pull(pointer)
+    file = folder / DATA_FILE
     if not file.is_file():
         raise DataError(f"the data folder lacks {DATA_FILE}")
     return dataset.read(file)
 
 
-def _feature_ranges(train: pd.DataFrame) -> tuple[release.FeatureRange, ...]:
+def _read_table(workspace: Workspace, pointer: PointerDict) -> pd.DataFrame:
+    (file,) = workspace.pull(Pointer.from_dict(pointer))
+    return dataset.read(file)
+
+
+def feature_ranges(train: pd.DataFrame) -> tuple[release.FeatureRange, ...]:
+    """Return each feature as the training rows show it."""
     return tuple(
         release.FeatureRange(
             feature.name,
@@ -209,11 +217,10 @@ def _score_both(
 ) -> dict[str, dict[str, float]]:
     contenders = {"challenger": registry.load(bucket, challenger), "champion": registry.load(bucket, champion)}
     with open_workspace(bucket) as workspace:
-        test = dataset.read(workspace.pull(Pointer.from_dict(sides["test"])))
+        test = _read_table(workspace, sides["test"])
         known = contenders["champion"].provenance
         if known.split != contenders["challenger"].provenance.split:
-            trained_on = dataset.read(workspace.pull(Pointer.from_dict({"outs": [dict(known.train)]}), into="champion"))
-            test = _drop_rows(test, trained_on)
+            test = _drop_rows(test, _read_table(workspace, {"outs": [dict(known.train)]}))
     return {name: _score(one.model, one.provenance, test) for name, one in contenders.items()}
 
 
@@ -244,7 +251,7 @@ def main() -> int:
         _say("pull_data", f"data {Pointer.from_dict(data).md5}: valid")
         sides = prepare_data(data)
         _say("prepare_data", ", ".join(f"{side} {Pointer.from_dict(sides[side]).md5}" for side in sides))
-        challenger = train_model(data, sides, describe_run(run_id))
+        challenger = train_model(data, sides, describe_run(run_id, "train_model"))
         _say("train_model", f"{MODEL} {PARAMETERS}")
         tested = test_model(challenger, sides)
         _say("test_model", f"release {Pointer.from_dict(tested).id}")

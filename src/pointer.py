@@ -52,11 +52,9 @@ class Pointer:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the ``.dvc`` file's content as plain types, fit for JSON, YAML and XCom."""
-        out: dict[str, Any] = {"md5": self.md5, "hash": "md5", "path": self.path}
-        if self.size is not None:
-            out["size"] = self.size
-        if self.nfiles is not None:
-            out["nfiles"] = self.nfiles
+        sizes = {"size": self.size, "nfiles": self.nfiles}
+        known = {name: value for name, value in sizes.items() if value is not None}
+        out = {"md5": self.md5, **known, "hash": "md5", "path": self.path}  # in DVC's order
         return {"outs": [out]} | ({"meta": dict(self.meta)} if self.meta else {})
 
     def to_yaml(self) -> str:

@@ -12,18 +12,16 @@ import argparse
 import getpass
 import json
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from src.bucket import Bucket
 from src.config import load_environment
 from src.errors import MissingError, RegistryError, StackError
 from src.pointer import Pointer
-from src.release import Release
+from src.release import Release, library_versions
 
 CURRENT = "registry/current.dvc"
 RELEASES = "registry/releases/"
@@ -128,9 +126,7 @@ def load(bucket: Bucket, pointer: Pointer) -> Release:
         MissingError, IntegrityError: it is not whole.
 
     """
-    with tempfile.TemporaryDirectory(prefix="wine-") as folder:
-        bucket.fetch(pointer, Path(folder))
-        return Release.load(Path(folder))
+    return Release.load(dict(bucket.read_files(pointer)))
 
 
 def _replace(
@@ -232,7 +228,10 @@ def _reproduce(bucket: Bucket, options: argparse.Namespace) -> int:
     pointer = find(bucket, options.id)
     again = pipeline.reproduce(bucket, pointer)
     if again.md5 != pointer.md5:
-        raise RegistryError(f"training again gave {again.md5}, the release is {pointer.md5}")
+        recorded, now = load(bucket, pointer).provenance.libraries, library_versions()
+        changed = [f"{name} {recorded.get(name)} → {now[name]}" for name in now if recorded.get(name) != now[name]]
+        why = f"the libraries changed: {', '.join(changed)}" if changed else "the code or the processor changed"
+        raise RegistryError(f"training again gave {again.md5}, the release is {pointer.md5}; {why}")
     print(f"{options.id}: trained again, same bytes (md5 {again.md5})")
     return 0
 

@@ -12,6 +12,8 @@ import onnxruntime
 
 from src.errors import IntegrityError
 
+Files = Mapping[str, bytes]  # a release's files by name
+
 MODEL_FILE = "model.onnx"
 METRICS_FILE = "metrics.json"
 PROVENANCE_FILE = "release.json"
@@ -45,14 +47,14 @@ class Provenance:
     libraries: Mapping[str, str]
 
     @classmethod
-    def read(cls, folder: Path) -> "Provenance":
+    def read(cls, files: Files) -> "Provenance":
         """Read ``release.json``.
 
         Raises:
             IntegrityError: it is missing or not a release's.
 
         """
-        content = _read_json(folder / PROVENANCE_FILE)
+        content = _read_json(files, PROVENANCE_FILE)
         try:
             features = tuple(FeatureRange(**feature) for feature in content.pop("features"))
             return cls(features=features, classes=tuple(content.pop("classes")), **content)
@@ -98,15 +100,15 @@ class Release:
     metrics: Mapping[str, Mapping[str, float]]
 
     @classmethod
-    def load(cls, folder: Path) -> "Release":
-        """Load a release's folder and try its model on the training medians.
+    def load(cls, files: Files) -> "Release":
+        """Load a release and try its model on the training medians.
 
         Raises:
             IntegrityError: a file is missing, broken, or the model does not predict.
 
         """
-        provenance = Provenance.read(folder)
-        release = cls(load_model(folder), provenance, _read_json(folder / METRICS_FILE))
+        provenance = Provenance.read(files)
+        release = cls(load_model(files), provenance, _read_json(files, METRICS_FILE))
         release._check()
         return release
 
@@ -121,14 +123,14 @@ class Release:
             raise IntegrityError(f"{MODEL_FILE} gives {probabilities.tolist()} for classes {self.provenance.classes}")
 
 
-def load_model(folder: Path) -> Model:
+def load_model(files: Files) -> Model:
     """Load ``model.onnx`` alone: a challenger that is yet to be tested.
 
     Raises:
         IntegrityError: it is missing or does not load.
 
     """
-    return Model(_read(folder / MODEL_FILE))
+    return Model(_read(files, MODEL_FILE))
 
 
 def write_challenger(folder: Path, model: bytes, provenance: Provenance) -> None:
@@ -148,18 +150,23 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise IntegrityError(f"a release must hold {path.name}") from error
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """Return the files of a release's folder by name."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
-def _read_json(path: Path) -> Any:
+def _read(files: Files, name: str) -> bytes:
     try:
-        return json.loads(_read(path))
+        return files[name]
+    except KeyError as error:
+        raise IntegrityError(f"a release must hold {name}, this one holds {', '.join(files) or 'nothing'}") from error
+
+
+def _read_json(files: Files, name: str) -> Any:
+    try:
+        return json.loads(_read(files, name))
     except ValueError as error:
-        raise IntegrityError(f"{path.name} is not JSON: {error}") from error
+        raise IntegrityError(f"{name} is not JSON: {error}") from error
 
 
 def _write_json(path: Path, content: Any) -> None:

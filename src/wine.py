@@ -20,6 +20,11 @@ class Feature:
         """Return the name as requests and Python spell it: ``fixed_acidity`` for ``fixed acidity``."""
         return self.name.replace(" ", "_")
 
+    @property
+    def label(self) -> str:
+        """Return the name with its unit, for people."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
 
 FEATURES = (
     Feature("fixed acidity", "g/dm³ tartaric acid", 0.0, 50.0),
@@ -30,7 +35,7 @@ FEATURES = (
     Feature("free sulfur dioxide", "mg/dm³", 0.0, 1000.0),
     Feature("total sulfur dioxide", "mg/dm³", 0.0, 1000.0),
     Feature("density", "g/cm³", 0.9, 1.2),
-    Feature("pH", "pH", 1.0, 7.0),
+    Feature("pH", "", 1.0, 7.0),
     Feature("sulphates", "g/dm³ potassium sulphate", 0.0, 10.0),
     Feature("alcohol", "% vol", 0.0, 25.0),
 )

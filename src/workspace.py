@@ -1,5 +1,7 @@
 """A temporary DVC repository: files and folders go to the bucket and come back by content."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from src.bucket import Bucket
-from src.errors import StoreError
+from src.errors import IntegrityError, StoreError
 from src.pointer import Pointer
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ _CONFIG = """\
     site_cache_dir = {folder}/site
 [remote "bucket"]
     url = {url}
-    verify = true
+    endpointurl = {endpoint}
     connect_timeout = 3
     read_timeout = 15
 """
@@ -57,8 +59,8 @@ class Workspace:
             self._bucket.verify(pointer)
         return pointers
 
-    def pull(self, pointer: Pointer, into: str = ".") -> Path:
-        """Bring what ``pointer`` names into the workspace's folder ``into`` and return its path.
+    def pull(self, *pointers: Pointer) -> list[Path]:
+        """Bring what each pointer names into a folder of its own and return the paths, in the same order.
 
         Raises:
             StoreError: the store is away or refuses.
@@ -66,31 +68,56 @@ class Workspace:
             IntegrityError: the bytes have another md5.
 
         """
-        folder = self.folder / into
-        folder.mkdir(exist_ok=True)
-        file = folder / f"{pointer.path}.dvc"
-        file.write_text(pointer.to_yaml())
+        files = [self._write_pointer(pointer) for pointer in pointers]
         try:
-            with _translated(f"pull {pointer.path}"):
-                self._repo.pull(targets=[str(file)])
+            with _translated(f"pull {', '.join(pointer.path for pointer in pointers)}"):
+                self._repo.pull(targets=[str(file) for file in files])
         except StoreError:
-            self._bucket.verify(pointer)  # says which object is missing or altered, where that is the cause
+            for pointer in pointers:
+                self._bucket.verify(pointer)  # says which object is missing or altered, where that is the cause
             raise
-        return folder / pointer.path
+        paths = [file.with_suffix("") for file in files]
+        for path, pointer in zip(paths, pointers, strict=True):
+            if _md5(path) != pointer.md5:  # DVC itself believes the store
+                self._bucket.verify(pointer)
+                raise IntegrityError(f"DVC pulled something else than {pointer.path} with md5 {pointer.md5}")
+        return paths
+
+    def _write_pointer(self, pointer: Pointer) -> Path:
+        file = self.folder / pointer.md5 / f"{pointer.path}.dvc"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(pointer.to_yaml())
+        return file
 
 
 @contextmanager
 def open_workspace(bucket: Bucket) -> Iterator[Workspace]:
-    """Open a workspace whose remote is ``bucket``."""
+    """Open a workspace whose remote is ``bucket``.
+
+    Raises:
+        StoreError: the store is away or refuses.
+
+    """
     from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(logging.ERROR)
+    bucket.check()
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what it would say is in the errors raised here
     with TemporaryDirectory(prefix="wine-") as name:
         folder = Path(name).resolve()
         (folder / ".dvc").mkdir()
-        (folder / ".dvc" / "config").write_text(_CONFIG.format(folder=folder, url=bucket.dvc_url))
+        config = _CONFIG.format(folder=folder, url=bucket.dvc_url, endpoint=bucket.endpoint)
+        (folder / ".dvc" / "config").write_text(config)
         with Repo(str(folder)) as repo:
             yield Workspace(folder, repo, bucket)
+
+
+def _md5(path: Path) -> str:
+    """Return the md5 of a file or folder as DVC computes it: a folder's is that of its sorted listing."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    listing = [{"md5": _md5(file), "relpath": relative} for relative, file in sorted(files.items())]
+    return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 @contextmanager

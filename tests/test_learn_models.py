@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from src import dataset, leaderboard, learn_models, search
-from src.config import DATA_FILE, FIGURES, GRID, MODEL, PARAMETERS, PROJECT
+from src.config import FIGURES, GRID, MODEL, PARAMETERS, PROJECT
 from src.errors import SearchError
 from src.logbook import LEADERBOARD, LOG, MODELS, Logbook
 from src.search import Combination, Result, Rows
@@ -26,8 +26,8 @@ LIMIT = ["--limit", "4"]
 
 
 @pytest.fixture(scope="module")
-def rows() -> Rows:
-    return Rows.split(dataset.read(PROJECT / "data" / DATA_FILE))
+def rows(data_csv: Path) -> Rows:
+    return Rows.split(dataset.read(data_csv))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,10 +41,10 @@ def no_account() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def whole(data_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Return the leaderboard of a search in one process that nothing disturbed."""
     folder = tmp_path_factory.mktemp("whole")
-    assert learn_models.main([*LIMIT, "--jobs", "1", "--into", str(folder)]) == 0
+    assert learn_models.main([*LIMIT, "--jobs", "1", "--data", str(data_csv), "--into", str(folder)]) == 0
     return (folder / LEADERBOARD).read_bytes()
 
 
@@ -124,8 +124,8 @@ def test_equals_are_won_by_the_first_of_the_grid() -> None:
     assert chosen and chosen.task == "LR_9"
 
 
-def test_search_on_two_processes_is_the_same_to_the_last_digit(tmp_path: Path, whole: bytes) -> None:
-    command = [*COMMAND, *LIMIT, "--jobs", "2", "--into", str(tmp_path)]
+def test_search_on_two_processes_is_the_same_to_the_last_digit(data_csv: Path, tmp_path: Path, whole: bytes) -> None:
+    command = [*COMMAND, *LIMIT, "--jobs", "2", "--data", str(data_csv), "--into", str(tmp_path)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / LEADERBOARD).read_bytes() == whole
@@ -149,8 +149,10 @@ def test_saved_model_has_the_leaderboard_s_figures(tmp_path: Path, rows: Rows) -
     assert (labels == rows.test[TARGET]).mean() == pytest.approx(result.scores["test"]["Accuracy"], abs=1e-6)
 
 
-def test_interrupted_search_keeps_what_is_done_and_goes_on_from_there(tmp_path: Path, whole: bytes) -> None:
-    options = [*LIMIT, "--jobs", "2", "--into", str(tmp_path)]
+def test_interrupted_search_keeps_what_is_done_and_goes_on_from_there(
+    data_csv: Path, tmp_path: Path, whole: bytes
+) -> None:
+    options = [*LIMIT, "--jobs", "2", "--data", str(data_csv), "--into", str(tmp_path)]
     with subprocess.Popen(
         [*COMMAND, *options], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
@@ -215,9 +217,9 @@ def test_logbook_of_other_data_is_not_resumed(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_option_is_told_before_any_work(
-    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str], message: str, data_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert learn_models.main([*options, "--into", str(tmp_path)]) == 1
+    assert learn_models.main(["--data", str(data_csv), "--into", str(tmp_path), *options]) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

@@ -144,7 +144,7 @@ def test_server_that_is_away_costs_one_warning_and_no_session(tmp_path: Path, mo
 
 def test_server_that_falls_silent_loses_no_run(tmp_path: Path, server: FakeClearml) -> None:
     warnings: list[str] = []
-    tracker = Tracker(read_tracking_settings(), tmp_path, warnings.append, patience=10)
+    tracker = Tracker(read_tracking_settings(), tmp_path, warnings.append, patience=12)
     tracker.record(make_run("LR_1"))
     wait_for(lambda: "completed" in [task["status"] for task in server.tasks.values()])
     server.is_silent = True
@@ -152,7 +152,7 @@ def test_server_that_falls_silent_loses_no_run(tmp_path: Path, server: FakeClear
     tracker.record(make_run("LR_3"))
     tracker.close()
 
-    assert len(warnings) == 1 and "no answer in 10 s" in warnings[0]
+    assert len(warnings) == 1 and "no answer in 12 s" in warnings[0]
     assert [read_session(file)["task"]["name"] for file in list_sessions(tmp_path)] == ["LR_2", "LR_3"]
 
 

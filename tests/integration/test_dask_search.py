@@ -57,15 +57,16 @@ def scheduler(start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> 
 
 
 def test_cluster_gives_the_same_leaderboard_to_the_last_digit(
-    start: Callable[..., subprocess.Popen[bytes]], scheduler: str, tmp_path: Path
+    start: Callable[..., subprocess.Popen[bytes]], scheduler: str, data_csv: Path, tmp_path: Path
 ) -> None:
     for _ in range(WORKERS):
         start("worker", "--nthreads", "1", "--local-directory", str(tmp_path))
     with Client(scheduler) as client:
         client.wait_for_workers(WORKERS, timeout=60)
     local, cluster = tmp_path / "local", tmp_path / "cluster"
-    assert learn_models.main([*LIMIT, "--into", str(local), "--jobs", "1"]) == 0
-    assert learn_models.main([*LIMIT, "--into", str(cluster), "--backend", "dask", "--scheduler", scheduler]) == 0
+    options = [*LIMIT, "--data", str(data_csv), "--into"]
+    assert learn_models.main([*options, str(local), "--jobs", "1"]) == 0
+    assert learn_models.main([*options, str(cluster), "--backend", "dask", "--scheduler", scheduler]) == 0
 
     assert (cluster / LEADERBOARD).read_bytes() == (local / LEADERBOARD).read_bytes()
     assert {file.name for file in (cluster / MODELS).iterdir()} == {file.name for file in (local / MODELS).iterdir()}
@@ -76,18 +77,18 @@ def test_cluster_gives_the_same_leaderboard_to_the_last_digit(
     assert list(has_searched.values()) == [True] * WORKERS
 
 
-def test_scheduler_that_is_away_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = [*LIMIT, "--into", str(tmp_path), "--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"]
-    assert learn_models.main(options) == 1
+def test_scheduler_that_is_away_is_told(data_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--data", str(data_csv), "--into", str(tmp_path)]
+    assert learn_models.main([*options, "--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"]) == 1
     assert "no Dask scheduler at tcp://127.0.0.1:1" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 def test_cluster_without_workers_is_told(
-    scheduler: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scheduler: str, data_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = [*LIMIT, "--into", str(tmp_path / "search"), "--backend", "dask", "--scheduler", scheduler]
-    assert learn_models.main(options) == 1
+    options = ["--data", str(data_csv), "--into", str(tmp_path / "search")]
+    assert learn_models.main([*options, "--backend", "dask", "--scheduler", scheduler]) == 1
     assert "the Dask cluster gave up" in capsys.readouterr().err
 
 

@@ -1,0 +1,60 @@
+# Every task of the project; `make` alone lists them.
+
+VENV ?= .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+export PYTHONDONTWRITEBYTECODE :=
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+
+up: $(INSTALLED)  ## Start the whole stack on 127.0.0.1 and serve the first release
+	@$(PYTHON) -m local.stack up
+
+down: $(INSTALLED)  ## Stop every process; the data stays
+	@$(PYTHON) -m local.stack down
+
+status: $(INSTALLED)  ## Show each service, the API's health and the memory in use
+	@$(PYTHON) -m local.stack status
+
+logs:  ## Show the last lines of each service's log
+	@tail -n 15 .stack/logs/*.log
+
+run: $(INSTALLED)  ## Do the daily run from the shell, without Airflow
+	@$(PYTHON) -m src.pipeline
+
+data: $(INSTALLED)  ## Validate, version and push a new table: make data CSV=path
+	@$(PYTHON) -m src.publish_data "$(CSV)"
+
+check: $(INSTALLED)  ## Check every pointer against the bytes in the bucket
+	@$(PYTHON) -m src.checker
+
+lint: $(INSTALLED)  ## Check style and types
+	@$(PYTHON) -m flake8 src dags front local tests
+	@$(PYTHON) -m mypy
+
+test: lint  ## Run lint and every test
+	@$(PYTHON) -m pytest -n 2 --dist loadfile
+
+bench-dag: $(INSTALLED)  ## Compare the wall time of the DAG with that of six empty tasks
+	@$(PYTHON) -m local.bench_dag
+
+lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt
+	@$(VENV)/bin/uv pip compile requirements/dev.in --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.txt
+
+clean:  ## Stop the stack and delete its data, .venv and caches; .env stays
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m local.stack down; fi
+	@rm -rf .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache
+	@echo "Deleted .stack, $(VENV) and the caches; .env stays."
+
+$(INSTALLED): requirements.txt
+	@echo "Installing the locked packages into $(VENV) ..."
+	@command -v python3.11 >/dev/null || { echo "make: python3.11 is not installed; install Python 3.11" >&2; exit 1; }
+	@test -x $(PYTHON) || python3.11 -m venv $(VENV)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[^ ]*' requirements.txt)"
+	@$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt
+	@touch $@
+
+.PHONY: help up down status logs run data check lint test bench-dag lock clean
+.DEFAULT_GOAL := help

@@ -1,0 +1,103 @@
+"""Airflow's REST API, as far as ``make up`` needs it."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from local.settings import StackSettings
+from src.errors import StackError
+
+DAG = "wine_quality"
+ENDED = ("success", "failed")
+TASK_ENDED = ("success", "skipped", "failed", "upstream_failed", "removed")
+
+
+class RunError(StackError):
+    """A run of the DAG did not end well."""
+
+
+class Airflow:
+    """A client that is logged in."""
+
+    def __init__(self, settings: StackSettings) -> None:
+        """Hold the address; nothing is asked yet."""
+        self.url = f"http://127.0.0.1:{settings.airflow_port}"
+        self._login = {
+            "username": settings.airflow_user,
+            "password": settings.airflow_password.get_secret_value(),
+        }
+        self._client = httpx.Client(base_url=f"{self.url}/api/v2", timeout=15)
+
+    def __enter__(self) -> "Airflow":
+        """Return the client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def is_ready(self) -> bool | None:
+        """Say whether the API, the scheduler and the DAG processor are healthy and the DAG is loaded (else None)."""
+        try:
+            health = self._client.get("/monitor/health").json()
+            parts = ("metadatabase", "scheduler", "dag_processor")
+            if any(health[part]["status"] != "healthy" for part in parts):
+                return None
+            if "Authorization" not in self._client.headers:
+                token = httpx.post(f"{self.url}/auth/token", json=self._login, timeout=15).raise_for_status()
+                self._client.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+            return True if self._client.get(f"/dags/{DAG}").status_code == 200 else None
+        except (httpx.HTTPError, ValueError, KeyError):
+            return None
+
+    def find_or_trigger_run(self) -> str:
+        """Return the id of the run that is under way; start one where none is, and none is due."""
+        while True:
+            runs = self._get(f"/dags/{DAG}/dagRuns", order_by="-run_after", limit=1)["dag_runs"]
+            if runs and runs[0]["state"] not in ENDED:
+                return runs[0]["dag_run_id"]
+            due = self._get(f"/dags/{DAG}/details")["next_dagrun_run_after"]
+            if due is None or datetime.fromisoformat(due) > datetime.now(UTC):
+                return self.trigger()
+            time.sleep(0.3)  # the scheduler is about to create the day's run
+
+    def trigger(self, dag: str = DAG) -> str:
+        """Start a run and return its id."""
+        answer = self._client.post(f"/dags/{dag}/dagRuns", json={"logical_date": None}).raise_for_status()
+        return answer.json()["dag_run_id"]
+
+    def follow(self, run: str, seconds: float = 300, dag: str = DAG) -> Iterator[dict[str, Any]]:
+        """Yield each task instance of a run as it ends.
+
+        Raises:
+            RunError: the run failed, or did not end within ``seconds``.
+
+        """
+        deadline = time.monotonic() + seconds
+        seen: set[str] = set()
+        while True:
+            state = self._get(f"/dags/{dag}/dagRuns/{run}")["state"]
+            for task in self._ended_tasks(dag, run):
+                if task["task_id"] not in seen:
+                    seen.add(task["task_id"])
+                    yield task
+            if state == "success":
+                return
+            if state == "failed" or time.monotonic() > deadline:
+                raise RunError(f"run {run} is {state}; see {self.url}/dags/{dag}/runs/{run}")
+            time.sleep(0.3)
+
+    def duration(self, run: str, dag: str = DAG) -> float:
+        """Return the seconds from a run's start to its end."""
+        times = self._get(f"/dags/{dag}/dagRuns/{run}")
+        return (datetime.fromisoformat(times["end_date"]) - datetime.fromisoformat(times["start_date"])).total_seconds()
+
+    def _ended_tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
+        tasks = self._get(f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+        return sorted((task for task in tasks if task["state"] in TASK_ENDED), key=lambda task: task["end_date"] or "")
+
+    def _get(self, path: str, **parameters: Any) -> Any:
+        return self._client.get(path, params=parameters).raise_for_status().json()

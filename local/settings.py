@@ -1,0 +1,122 @@
+"""The settings of the stack on one machine: every key of ``.env``, checked before anything starts."""
+
+import base64
+import difflib
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from src.config import PROJECT
+from src.errors import ConfigError
+
+ENV = PROJECT / ".env"
+ENV_EXAMPLE = PROJECT / ".env_example"
+STACK_HOME = PROJECT / ".stack"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Text = Annotated[str, Field(min_length=1)]
+Secret = Annotated[SecretStr, Field(min_length=8)]
+
+
+class StackSettings(BaseModel):
+    """One field for each key of ``.env``; ``.env_example`` says what each means."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=str.upper)
+
+    bucket: Annotated[str, Field(min_length=3)]
+    s3_port: Port
+    aws_endpoint_url_s3: Text
+    aws_access_key_id: Annotated[str, Field(min_length=3)]
+    aws_secret_access_key: Secret
+    aws_region: Text
+    aws_default_region: Text
+    aws_request_checksum_calculation: Text
+    aws_response_checksum_validation: Text
+    api_port: Port
+    api_poll_seconds: Annotated[float, Field(gt=0)]
+    api_cache: Text
+    front_port: Port
+    api_url: Text
+    airflow_port: Port
+    airflow_user: Text
+    airflow_password: Secret
+    airflow__api_auth__jwt_secret: Secret
+    airflow__core__fernet_key: Secret
+    git_commit: str
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Return the ports that the stack listens on, by key."""
+        return {key: getattr(self, key.lower()) for key in ("S3_PORT", "API_PORT", "FRONT_PORT", "AIRFLOW_PORT")}
+
+
+FIRST_VALUES: dict[str, Callable[[], str]] = {
+    "BUCKET": lambda: "wine-quality",
+    "S3_PORT": lambda: "9000",
+    "AWS_ENDPOINT_URL_S3": lambda: "http://127.0.0.1:${S3_PORT}",
+    "AWS_ACCESS_KEY_ID": lambda: secrets.token_hex(8),
+    "AWS_SECRET_ACCESS_KEY": lambda: secrets.token_hex(20),
+    "AWS_REGION": lambda: "us-east-1",
+    "AWS_DEFAULT_REGION": lambda: "${AWS_REGION}",
+    "AWS_REQUEST_CHECKSUM_CALCULATION": lambda: "when_required",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION": lambda: "when_required",
+    "API_PORT": lambda: "8000",
+    "API_POLL_SECONDS": lambda: "2",
+    "API_CACHE": lambda: ".stack/api",
+    "FRONT_PORT": lambda: "8501",
+    "API_URL": lambda: "http://127.0.0.1:${API_PORT}",
+    "AIRFLOW_PORT": lambda: "8080",
+    "AIRFLOW_USER": lambda: "admin",
+    "AIRFLOW_PASSWORD": lambda: secrets.token_urlsafe(12),
+    "AIRFLOW__API_AUTH__JWT_SECRET": lambda: secrets.token_hex(32),
+    "AIRFLOW__CORE__FERNET_KEY": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    "GIT_COMMIT": lambda: "",
+}
+
+
+def write_env() -> bool:
+    """Write ``.env`` (mode 600) with random secrets where there is none; says whether it did."""
+    if ENV.exists():
+        return False
+    lines = [_fill_in(line) for line in ENV_EXAMPLE.read_text().splitlines()]
+    temporary = ENV.with_name(".env.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write("\n".join(lines) + "\n")
+    temporary.rename(ENV)
+    return True
+
+
+def read_env(path: Path = ENV) -> tuple[StackSettings, dict[str, str]]:
+    """Return ``.env`` as settings, and as the variables that a process is given.
+
+    Raises:
+        ConfigError: names every key that is missing, unknown or wrong.
+
+    """
+    values = {key: value or "" for key, value in dotenv_values(path).items()}
+    try:
+        return StackSettings.model_validate(values), values
+    except ValidationError as error:
+        problems = "; ".join(_explain(str(fault["loc"][0]), fault["type"], fault["msg"]) for fault in error.errors())
+        raise ConfigError(f"{path.name}: {problems}. Each key is described in {ENV_EXAMPLE.name}") from error
+
+
+def _fill_in(line: str) -> str:
+    key, separator, _ = line.partition("=")
+    is_setting = separator and not line.startswith("#")
+    return f"{key}={FIRST_VALUES[key]()}" if is_setting else line
+
+
+def _explain(key: str, kind: str, message: str) -> str:
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(key, FIRST_VALUES, 1)
+        return f"{key} is unknown" + (f" (did you mean {near[0]}?)" if near else "")
+    return f"{key}: {message.lower()}"

@@ -1,0 +1,226 @@
+"""The whole stack on one machine: ``python -m local.stack up | down | status``; the Makefile calls it."""
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+import httpx
+import psutil
+
+from local import services
+from local.airflow_client import Airflow
+from local.bootstrap import publish_data
+from local.services import AIRFLOW_PROGRAMS, PROGRAMS, StartError, wait_until
+from local.settings import STACK_HOME, StackSettings, read_env, write_env
+from src.api.schemas import EXAMPLE
+from src.errors import ConfigError, StackError
+
+TOOLS = ("git", "juicefs", "airflow", "dvc", "streamlit", "uvicorn")
+START = time.monotonic()
+
+
+def up() -> None:
+    """Start what does not run, make the first release where there is none, and show what is served."""
+    if write_env():
+        say("wrote .env with random secrets (mode 600)")
+    settings, values = read_env()
+    env = services.environment(settings, values)
+    os.environ.update(env)
+    if all(state["statename"] == "RUNNING" for state in _states_of(PROGRAMS)) and (release := _release(settings)):
+        print("Everything is up already.")
+        _show_summary(settings, release)
+        return
+    migration = _start(settings, env)
+    publish_data(say)
+    with Airflow(settings) as airflow:
+        _start_airflow(migration, airflow)
+        release = _release(settings) or _make_first_release(settings, airflow)
+    _show_summary(settings, release)
+
+
+def down() -> None:
+    """Stop every process and keep the data."""
+    count = services.stop()
+    print(f"Stopped {count} processes; the data stays in {STACK_HOME.name}/." if count else "Nothing was running.")
+
+
+def status() -> None:
+    """Show each service, the API's health, and the memory that all share; exit 1 where something is wrong."""
+    settings, _ = read_env()
+    states = services.states()
+    for name in PROGRAMS:
+        state = states.get(name)
+        print(f"{name:24}{state['statename'] if state else 'STOPPED':10}{state['description'] if state else ''}")
+    memory = sum(_memory(process) for process in services.find_processes())
+    print(f"{'memory (PSS)':24}{memory / 2**20:.0f} MiB")
+    try:
+        health = httpx.get(f"{_api(settings)}/healthcheck", timeout=5).json()
+    except httpx.HTTPError as error:
+        raise StackError(f"the API does not answer ({type(error).__name__}); start the stack with: make up") from error
+    print(f"{'API':24}{health['status']}, release {health['release'] or 'none'}")
+    if health["status"] != "ok" or any(state["statename"] != "RUNNING" for state in _states_of(PROGRAMS)):
+        raise StackError("not everything is well; look with: make logs")
+
+
+def say(text: str) -> None:
+    """Print one line of progress with the seconds since the start."""
+    print(f"[{time.monotonic() - START:4.0f} s] {text}", flush=True)
+
+
+def _start(settings: StackSettings, env: dict[str, str]) -> "subprocess.Popen[bytes] | None":
+    """Start what Airflow does not need, and the migration of its database, which is returned."""
+    STACK_HOME.mkdir(mode=0o700, exist_ok=True)
+    if services.states():
+        services.start_programs("store", "api", "front")
+    else:
+        services.stop()
+        _check_machine(settings)
+        _format_store(env)
+        services.start_supervisor(env)
+    airflow_runs = all(state["statename"] == "RUNNING" for state in _states_of(AIRFLOW_PROGRAMS))
+    migration = None if airflow_runs else _migrate_airflow(settings, env)
+    say("starting the object store, the API and the page")
+    wait_until("the object store", lambda: _answers(f"http://127.0.0.1:{settings.s3_port}"), 30, "store")
+    say(f"object store: ready on 127.0.0.1:{settings.s3_port}")
+    return migration
+
+
+def _check_machine(settings: StackSettings) -> None:
+    for tool in TOOLS:
+        if not shutil.which(tool):
+            raise ConfigError(f"{tool} is not installed; install it, then run: make up")
+    ports = settings.ports
+    for key, port in ports.items():
+        if twin := next((other for other in ports if other != key and ports[other] == port), None):
+            raise ConfigError(f"{key} and {twin} are both {port} in .env; give each its own")
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise ConfigError(f"port {port} is busy{_who_has(port)}; set another {key} in .env, or stop what "
+                                  "listens there") from error
+
+
+def _format_store(env: dict[str, str]) -> None:
+    store = STACK_HOME / "store"
+    store.mkdir(parents=True, exist_ok=True)
+    if (store / "meta.db").exists():
+        return
+    command = ["juicefs", "--no-agent", "format", "--storage", "file", "--bucket", f"{store}/objects/", "--trash-days",
+               "0", f"sqlite3://{store}/meta.db", "wine"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        (store / "meta.db").unlink(missing_ok=True)
+        raise StartError(f"the object store could not be formatted: {done.stderr.strip()[-500:]}")
+
+
+def _migrate_airflow(settings: StackSettings, env: dict[str, str]) -> "subprocess.Popen[bytes]":
+    home = STACK_HOME / "airflow"
+    home.mkdir(exist_ok=True)
+    passwords = home / "passwords.json"
+    passwords.touch(0o600)
+    passwords.write_text(json.dumps({settings.airflow_user: settings.airflow_password.get_secret_value()}))
+    with (services.LOGS / "airflow-migration.log").open("wb") as log:
+        return subprocess.Popen([sys.executable, "-m", "airflow", "db", "migrate"], env=env, stdout=log, stderr=log)
+
+
+def _start_airflow(migration: "subprocess.Popen[bytes] | None", airflow: Airflow) -> None:
+    if migration and migration.wait():
+        raise StartError(f"Airflow's database could not be prepared; see {STACK_HOME.name}/logs/airflow-migration.log")
+    services.start_programs(*AIRFLOW_PROGRAMS)
+    say("starting Airflow")
+    wait_until("Airflow", airflow.is_ready, 240, "airflow-api-server")
+    say(f"Airflow: ready on {airflow.url}")
+
+
+def _make_first_release(settings: StackSettings, airflow: Airflow) -> dict[str, Any]:
+    run = airflow.find_or_trigger_run()
+    say(f"the daily run makes the first release: {run}")
+    for task in airflow.follow(run):
+        say(f"  {task['task_id']:14}{task['state']:10}{task['duration'] or 0:5.1f} s")
+    release = wait_until("a served release", lambda: _release(settings), 60, "api")
+    say(f"the API serves release {release['id']}")
+    return release
+
+
+def _show_summary(settings: StackSettings, release: dict[str, Any]) -> None:
+    answer = httpx.post(f"{_api(settings)}/predict", json=EXAMPLE, timeout=10).raise_for_status()
+    metrics = ", ".join(f"{name} {value:.3f}" for name, value in release["metrics"]["test"].items())
+    password = settings.airflow_password.get_secret_value()
+    print(f"""
+Page       http://127.0.0.1:{settings.front_port}
+API docs   {_api(settings)}/docs
+Airflow    http://127.0.0.1:{settings.airflow_port}  (user {settings.airflow_user}, password {password})
+Release    {release['id']}  ({metrics} on {release['model']}'s test rows)
+
+Try it:
+curl -s {_api(settings)}/predict -H 'content-type: application/json' -d '{json.dumps(EXAMPLE)}'
+{answer.text}
+""")
+
+
+def _states_of(names: tuple[str, ...]) -> list[dict[str, Any]]:
+    states = services.states()
+    return [states.get(name, {"statename": "STOPPED"}) for name in names]
+
+
+def _release(settings: StackSettings) -> dict[str, Any] | None:
+    try:
+        answer = httpx.get(f"{_api(settings)}/release", timeout=5)
+    except httpx.HTTPError:
+        return None
+    return answer.json() if answer.is_success else None
+
+
+def _answers(url: str) -> bool | None:
+    try:
+        httpx.get(url, timeout=5)
+    except httpx.HTTPError:
+        return None
+    return True
+
+
+def _api(settings: StackSettings) -> str:
+    return f"http://127.0.0.1:{settings.api_port}"
+
+
+def _who_has(port: int) -> str:
+    for connection in psutil.net_connections("tcp"):
+        listens = connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN
+        if listens and connection.pid:
+            return f" (taken by {psutil.Process(connection.pid).name()}, pid {connection.pid})"
+    return ""
+
+
+def _memory(process: psutil.Process) -> int:
+    try:
+        return process.memory_full_info().pss
+    except (psutil.Error, AttributeError):
+        return 0
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m local.stack")
+    parser.add_argument("command", choices=("up", "down", "status"))
+    command = {"up": up, "down": down, "status": status}[parser.parse_args().command]
+    try:
+        command()
+    except StackError as error:
+        print(f"make {command.__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. Go on with: make up. Stop what runs with: make down", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The prediction service: FastAPI in front of the live release."""

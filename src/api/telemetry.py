@@ -1,0 +1,47 @@
+"""What ``/metrics`` shows, in Prometheus' text format."""
+
+import time
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from src.api.champion import Champion
+
+
+class Telemetry(Collector):
+    """Counts predictions, and reads the champion's state when it is asked."""
+
+    def __init__(self) -> None:
+        """Start from zero."""
+        self.registry = CollectorRegistry()
+        self.predictions = Counter("wine_predictions", "Predictions answered", ["release"], registry=self.registry)
+        self.seconds = Histogram(
+            "wine_prediction_seconds",
+            "Time in the model, in seconds",
+            buckets=(0.00001, 0.0001, 0.001, 0.01, 0.1),
+            registry=self.registry,
+        )
+        self._champion: Champion | None = None
+
+    def follow(self, champion: Champion) -> None:
+        """Show this champion's state."""
+        self._champion = champion
+        self.registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the champion's gauges."""
+        if self._champion is None:
+            return
+        watch, live = self._champion.watch, self._champion.live
+        release = GaugeMetricFamily("wine_release_info", "1 for the release that is serving", labels=["release"])
+        if live:
+            release.add_metric([live.id], 1)
+        yield release
+        refused = watch.refusal is not None
+        yield GaugeMetricFamily("wine_release_refused", "1 while the champion is refused as not whole", float(refused))
+        if watch.looked_at is not None:
+            reachable, age = float(watch.store_error is None), time.monotonic() - watch.looked_at
+            yield GaugeMetricFamily("wine_store_reachable", "1 if the last look at the bucket succeeded", reachable)
+            yield GaugeMetricFamily("wine_store_look_age_seconds", "Seconds since the last look at the bucket", age)

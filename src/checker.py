@@ -1,0 +1,71 @@
+"""Every pointer against the bytes it names: ``python -m src.checker [data] [model]``."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from src import registry
+from src.bucket import Bucket
+from src.config import DATA_POINTER, load_environment
+from src.errors import IntegrityError, MissingError, RegistryError, StackError
+from src.pointer import Pointer
+
+Check = Callable[[], Pointer]
+
+
+def checks(bucket: Bucket, parts: list[str]) -> Iterator[tuple[str, Check]]:
+    """Yield (name, check) for every pointer; a check returns the pointer, or raises what is wrong with it."""
+    if "data" in parts:
+        yield DATA_POINTER.name, partial(_check_data, bucket)
+    if "model" in parts:
+        yield registry.CURRENT, partial(_check_champion, bucket)
+        for release_id in registry.releases(bucket):
+            yield f"release {release_id}", partial(_check_release, bucket, release_id)
+
+
+def _check_data(bucket: Bucket) -> Pointer:
+    pointer = Pointer.from_yaml(DATA_POINTER.read_text())
+    bucket.verify(pointer)
+    return pointer
+
+
+def _check_champion(bucket: Bucket) -> Pointer:
+    pointer = registry.current(bucket)
+    if pointer is None:
+        raise MissingError("there is no champion yet; make one with: make run")
+    registry.load(bucket, pointer)
+    return pointer
+
+
+def _check_release(bucket: Bucket, release_id: str) -> Pointer:
+    pointer = registry.find(bucket, release_id)
+    if pointer.id != release_id:
+        raise IntegrityError(f"its pointer names {pointer.md5}")
+    registry.load(bucket, pointer)
+    return pointer
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print one line a pointer; returns 1 where one is wrong, or the store is away."""
+    parser = argparse.ArgumentParser(prog="python -m src.checker", description="Check pointers against their bytes.")
+    parser.add_argument("parts", nargs="*", choices=("data", "model", []), help="what to check (default: both)")
+    parts = parser.parse_args(arguments).parts or ["data", "model"]
+    load_environment()
+    wrong = 0
+    try:
+        for name, check in checks(Bucket.from_environment(), parts):
+            try:
+                print(f"ok     {name}: {check().md5}")
+            except (IntegrityError, MissingError, RegistryError) as error:
+                wrong += 1
+                print(f"WRONG  {name}: {error}")
+    except StackError as error:
+        print(f"checker: {error}", file=sys.stderr)
+        return 1
+    print(f"{wrong} wrong" if wrong else "all pointers hold")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""The API's answers, by a client in the same process, from a release in a real bucket."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from fastapi.testclient import TestClient
+
+from src import registry
+from src.api.app import app
+from src.api.schemas import EXAMPLE
+from src.bucket import Bucket
+from src.pointer import Pointer
+from tests.conftest import committed_data, new_bucket
+from tests.services import Service, eventually
+
+
+@contextmanager
+def api(cache: Path) -> Iterator[TestClient]:
+    """Run the API on the bucket that the environment names, looking often."""
+    settings = {"API_CACHE": str(cache), "API_POLL_SECONDS": "0.05"}
+    # The API adds a developer's .env to the environment; it must not outlive the test.
+    with patch.dict(os.environ, settings), TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def client(bucket: Bucket, tmp_path: Path) -> Iterator[TestClient]:
+    """Run the API on an empty bucket."""
+    with api(tmp_path) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def release(store: Service, training: tuple[list[Pointer], dict[str, bytes]]) -> Iterator[Pointer]:
+    """Promote a release in a bucket that the module shares."""
+    (pointer, *_), objects = training
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        bucket = new_bucket(store, monkeypatch)
+        for key, content in objects.items():
+            bucket.put(key, content)
+        registry.promote(bucket, pointer, "first", "test", {})
+        yield pointer
+
+
+@pytest.fixture(scope="module")
+def ready(release: Pointer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """Return a client whose API serves the release."""
+    with api(tmp_path_factory.mktemp("cache")) as client:
+        eventually(lambda: client.get("/readiness").is_success)
+        yield client
+
+
+def test_before_the_first_promotion_it_says_why_it_cannot_predict(client: TestClient) -> None:
+    eventually(lambda: client.get("/healthcheck").json()["store"]["reachable"])
+    for method, path in (("GET", "/readiness"), ("GET", "/release"), ("POST", "/predict")):
+        answer = client.request(method, path, json=EXAMPLE)
+        assert answer.status_code == 503
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "no champion was promoted" in answer.json()["detail"]
+    assert client.get("/liveness").status_code == 200
+    health = client.get("/healthcheck")
+    assert health.status_code == 503
+    assert health.json()["status"] == "down"
+
+
+def test_a_disk_that_takes_nothing_does_not_keep_it_from_serving(release: Pointer, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with api(tmp_path / "file" / "cache") as client:
+        eventually(lambda: client.get("/readiness").is_success)
+        assert client.post("/predict", json=EXAMPLE).json()["release"] == release.id
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/"])
+def test_a_prediction_names_its_release(ready: TestClient, release: Pointer, path: str) -> None:
+    answer = ready.post(path, json=EXAMPLE).json()
+    assert answer["predicted_quality"] == 5
+    assert list(answer["probabilities"]) == ["3", "4", "5", "6", "7", "8"]
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert max(answer["probabilities"], key=answer["probabilities"].get) == "5"
+    assert answer["release"] == release.id
+    assert answer["warnings"] == []
+
+
+def test_what_training_never_saw_is_answered_with_a_warning(ready: TestClient) -> None:
+    answer = ready.post("/predict", json=EXAMPLE | {"alcohol": 20, "pH": 1.5}).json()
+    assert answer["warnings"] == [
+        "pH 1.5 is outside the range that training saw, 2.74 to 3.9",
+        "alcohol 20 is outside the range that training saw, 8.4 to 14.9",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("pH", None, "valid number"),
+        ("pH", "3.2", "valid number"),
+        ("pH", True, "valid number"),
+        ("pH", [3.2], "valid number"),
+        ("pH", float("nan"), "finite"),
+        ("pH", float("inf"), "less than or equal|finite"),
+        ("pH", 1e300, "less than or equal"),
+        ("pH", -0.1, "greater than or equal to 0"),
+        ("colour", 1, "not permitted"),
+    ],
+)
+def test_bad_input_is_refused_by_name(ready: TestClient, field: str, value: Any, words: str) -> None:
+    body = json.dumps(EXAMPLE | {field: value})
+    answer = ready.post("/predict", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    (fault,) = answer.json()["errors"]
+    assert fault["field"] == field
+    assert any(word in fault["message"] for word in words.split("|"))
+
+
+@pytest.mark.parametrize("field", EXAMPLE)
+def test_a_missing_field_is_refused_by_name(ready: TestClient, field: str) -> None:
+    answer = ready.post("/predict", json={name: value for name, value in EXAMPLE.items() if name != field})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == f"{field}: Field required"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b"null", b"\xff"])
+def test_a_body_that_is_no_object_is_refused(ready: TestClient, body: bytes) -> None:
+    answer = ready.post("/predict", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422 if body != b"\xff" else answer.status_code in (400, 422)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_form_is_told_to_be_json(ready: TestClient) -> None:
+    answer = ready.post("/predict", data={"pH": "3"})
+    assert answer.status_code == 422
+    assert "content-type: application/json" in answer.json()["detail"]
+
+
+def test_release_shows_what_is_serving(ready: TestClient, release: Pointer) -> None:
+    shown = ready.get("/release").json()
+    assert shown["id"] == release.id
+    assert shown["pointer"]["md5"] == release.md5
+    assert shown["data"]["md5"] == committed_data().md5
+    assert set(shown["metrics"]["test"]) == {"Accuracy", "F1_score", "ROC_AUC"}
+    assert shown["meta"]["run_id"] == "test"
+    assert shown["meta"]["promotion"]["release"] == release.id
+
+
+def test_metrics_count_predictions_by_release(ready: TestClient, release: Pointer) -> None:
+    def count() -> float:
+        lines = ready.get("/metrics").text.splitlines()
+        return sum(float(line.split()[1]) for line in lines if line.startswith("wine_predictions_total{"))
+
+    before = count()
+    ready.post("/predict", json=EXAMPLE)
+    assert count() == before + 1
+    text = ready.get("/metrics").text
+    assert f'wine_release_info{{release="{release.id}"}} 1.0' in text
+    assert "wine_store_reachable 1.0" in text
+
+
+def test_an_unknown_path_is_a_problem_too(ready: TestClient) -> None:
+    answer = ready.get("/nothing")
+    assert answer.status_code == 404
+    assert answer.json()["title"] == "Not Found"
+
+
+def test_the_documentation_names_features_and_problems(client: TestClient) -> None:
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    assert list(schemas["Wine"]["properties"]) == list(EXAMPLE)
+    assert "HTTPValidationError" not in schemas

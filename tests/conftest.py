@@ -1,0 +1,110 @@
+"""Fixtures: one object store for the session, a bucket of its own for each test."""
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from src.bucket import Bucket
+from src.config import DATA_FILE, DATA_POINTER, PROJECT
+from src.pointer import Pointer
+from src.workspace import open_workspace
+from tests.releases import make_release
+from tests.services import Service, gateway
+
+ACCESS_KEY, SECRET_KEY = "test-access", secrets.token_hex(16)
+CANDIDATES: tuple[dict[str, float], ...] = ({}, {"C": 0.5}, {"C": 0.25})
+
+
+@pytest.fixture(scope="session")
+def data_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the real table, from the bytes that ship with the project."""
+    (content,) = (path for path in (PROJECT / "local/bootstrap").glob("files/md5/*/*") if path.suffix != ".dir")
+    return shutil.copyfile(content, tmp_path_factory.mktemp("data") / DATA_FILE)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run the object store that tests share."""
+    service = gateway(tmp_path_factory.mktemp("store"), ACCESS_KEY, SECRET_KEY)
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="session")
+def training(store: Service, data_csv: Path) -> tuple[list[Pointer], dict[str, bytes]]:
+    """Train three releases once, and return their pointers and every object that the bucket held then."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        bucket = new_bucket(store, monkeypatch)
+        data = push_data(bucket, data_csv)
+        releases = [make_release(data, parameters) for parameters in CANDIDATES]
+        return releases, {key: bucket.get(key) for key in bucket.list("")}
+
+
+@pytest.fixture
+def trained(training: tuple[list[Pointer], dict[str, bytes]], bucket: Bucket) -> list[Pointer]:
+    """Return three releases whose bytes, and the data's, are in the test's own bucket; none is promoted."""
+    releases, objects = training
+    for key, content in objects.items():
+        bucket.put(key, content)
+    return releases
+
+
+@pytest.fixture
+def bucket(store: Service, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """Return a new bucket, which the environment names."""
+    return new_bucket(store, monkeypatch)
+
+
+def new_bucket(store: Service, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """Create a bucket and name it in the environment."""
+    environment = {
+        "BUCKET": f"test-{secrets.token_hex(6)}",
+        "AWS_ENDPOINT_URL_S3": store.url,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    bucket = Bucket.from_environment()
+    bucket.create()
+    return bucket
+
+
+@pytest.fixture
+def own_store(tmp_path: Path) -> Iterator[Service]:
+    """Run a store that only this test uses, so that it may be stopped; :func:`new_bucket` makes a bucket there."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    service = gateway(folder, ACCESS_KEY, SECRET_KEY)
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def data_in_bucket(bucket: Bucket, data_csv: Path) -> Pointer:
+    """Push the real table, as ``data.dvc`` names it."""
+    return push_data(bucket, data_csv)
+
+
+def push_data(bucket: Bucket, csv: Path) -> Pointer:
+    """Push a table the way DVC holds it, and return its pointer."""
+    with open_workspace(bucket) as workspace:
+        (workspace.folder / "data").mkdir()
+        shutil.copyfile(csv, workspace.folder / "data" / DATA_FILE)
+        (pointer,) = workspace.push(workspace.folder / "data")
+    return pointer
+
+
+def committed_data() -> Pointer:
+    """Return what ``data.dvc`` names."""
+    return Pointer.from_yaml(DATA_POINTER.read_text())

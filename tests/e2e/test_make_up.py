@@ -1,0 +1,236 @@
+"""What a newcomer does, on a stack of its own: ``make up``, predict, run again, change, roll back, ``make down``.
+
+The tests of this module share the stack and follow one another, as a person's first hour does.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from local.airflow_client import Airflow
+from local.settings import StackSettings, read_env
+from local.throwaway import Checkout, choose_ports, throwaway_checkout
+from src import dataset, models
+from src.api.schemas import EXAMPLE
+from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
+from src.pipeline import STEPS
+from src.wine import TARGET
+from tests.services import eventually
+
+WORSE_C = 0.001
+CHROMIUM = shutil.which("chromium")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack, and what ``make up`` printed."""
+
+    checkout: Checkout
+    ports: dict[str, int]
+    output: str
+
+    def url(self, path: str, port: str = "API_PORT") -> str:
+        return f"http://127.0.0.1:{self.ports[port]}{path}"
+
+    def release(self) -> dict[str, Any]:
+        return httpx.get(self.url("/release"), timeout=10).raise_for_status().json()
+
+    def registry(self, *arguments: str) -> str:
+        command = [sys.executable, "-m", "src.registry", *arguments]
+        return subprocess.run(
+            command, cwd=self.checkout.folder, capture_output=True, text=True, check=True, env=clean_environment()
+        ).stdout
+
+    def run_dag(self) -> dict[str, str]:
+        """Run the DAG through the scheduler; returns each task's state."""
+        with Airflow(read_env(self.checkout.folder / ".env")[0]) as airflow:
+            eventually(airflow.is_ready)
+            return {task["task_id"]: task["state"] for task in airflow.follow(airflow.trigger())}
+
+
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without what ``.env`` sets."""
+    return {name: value for name, value in os.environ.items() if name.lower() not in StackSettings.model_fields}
+
+
+def set_c(checkout: Checkout, value: float) -> None:
+    config = checkout.folder / "src" / "config.py"
+    text, count = re.subn(r'"C": [0-9.e-]+', f'"C": {value}', config.read_text(), count=1)
+    assert count == 1
+    config.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """Start everything by ``make up``, with a parameter that leaves room for a better one."""
+    with throwaway_checkout() as checkout:
+        ports = choose_ports(checkout)
+        set_c(checkout, WORSE_C)
+        done = checkout.make("up")
+        assert done.returncode == 0, done.stdout
+        yield Stack(checkout, ports, done.stdout)
+
+
+def test_progress_names_the_six_tasks_and_the_summary_is_true(stack: Stack) -> None:
+    finished = re.findall(r"\] +(\w+) +success +[\d.]+ s$", stack.output, re.MULTILINE)
+    assert finished == list(STEPS)
+    release = stack.release()
+    assert re.search(rf"Release +{release['id']}  \(Accuracy 0\.\d+, F1_score 0\.\d+, ROC_AUC 0\.\d+ ", stack.output)
+    for path, port in (("/docs", "API_PORT"), ("", "FRONT_PORT"), ("", "AIRFLOW_PORT")):
+        assert stack.url(path, port) in stack.output
+        assert httpx.get(stack.url(path, port), follow_redirects=True, timeout=10).is_success
+    ((command, answer),) = re.findall(r"^(curl .*)\n(\{.*\})$", stack.output, re.MULTILINE)
+    assert subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout == answer
+
+
+def test_the_login_of_the_summary_opens_airflow(stack: Stack) -> None:
+    ((user, password),) = re.findall(r"user (\S+), password (\S+)\)", stack.output)
+    token = stack.url("/auth/token", "AIRFLOW_PORT")
+    assert httpx.post(token, json={"username": user, "password": password}, timeout=10).is_success
+    assert httpx.post(token, json={"username": user, "password": password + "x"}, timeout=10).status_code == 401
+    assert httpx.get(stack.url("/api/v2/dags", "AIRFLOW_PORT"), timeout=10).status_code == 401
+
+
+def test_a_second_make_up_changes_nothing(stack: Stack) -> None:
+    history, processes = stack.registry("history"), stack.checkout.make("status").stdout.count("RUNNING")
+    done = stack.checkout.make("up")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Everything is up already.")
+    assert done.stdout.endswith(stack.output.partition("\nPage")[2])
+    assert stack.registry("history") == history
+    assert processes == 6
+
+
+def test_status_shows_every_part_within_its_memory(stack: Stack) -> None:
+    done = stack.checkout.make("status")
+    assert done.returncode == 0, done.stdout
+    (mebibytes,) = re.findall(r"memory \(PSS\) +(\d+) MiB", done.stdout)
+    assert 500 < int(mebibytes) < 3 * 1024
+
+
+def test_held_out_wines_are_answered_as_scikit_learn_does(stack: Stack, data_csv: Path) -> None:
+    train, test = dataset.split(dataset.read(data_csv), SPLIT)
+    fitted = models.fit(MODEL, {**PARAMETERS, "C": WORSE_C}, train)
+    expected = fitted.predict_proba(test[dataset.FEATURE_NAMES])
+    with httpx.Client(base_url=stack.url(""), timeout=10) as client:
+        answers = [
+            client.post("/predict", json=dict(zip(EXAMPLE, row, strict=True))).json()
+            for row in test[dataset.FEATURE_NAMES].to_numpy().tolist()
+        ]
+    served = np.array([list(answer["probabilities"].values()) for answer in answers])
+    np.testing.assert_allclose(served, expected, atol=2e-5)
+    accuracy = np.mean([answer["predicted_quality"] for answer in answers] == test[TARGET].to_numpy())
+    assert accuracy == pytest.approx(stack.release()["metrics"]["test"]["Accuracy"], abs=1e-6)
+
+
+@pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="needs Chromium (Debian's package chromium)")
+def test_a_person_gets_a_prediction_from_the_page(stack: Stack) -> None:
+    flags = ["--no-sandbox", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = browser.new_page()
+        page.goto(stack.url("", "FRONT_PORT"))
+        page.get_by_role("spinbutton", name="alcohol").fill("20")
+        page.get_by_role("button", name="Predict the quality").click()
+        expect(page.get_by_text("Predicted quality")).to_be_visible(timeout=15_000)
+        expect(page.get_by_text("alcohol 20 is outside the range that training saw")).to_be_visible()
+        expect(page.get_by_text(stack.release()["id"]).first).to_be_visible()
+        browser.close()
+
+
+def test_a_second_run_finds_the_same_bytes_and_skips_the_update(stack: Stack) -> None:
+    before = stack.release()["id"]
+    states = stack.run_dag()
+    assert states.pop("update_model") == "skipped"
+    assert set(states.values()) == {"success"}
+    assert stack.release()["id"] == before
+
+
+def test_a_better_parameter_is_shipped_and_rolled_back_while_the_api_answers(stack: Stack) -> None:
+    first = stack.release()["id"]
+    set_c(stack.checkout, PARAMETERS["C"])
+    assert set(stack.run_dag().values()) == {"success"}
+    second = eventually(lambda: release if (release := stack.release()["id"]) != first else None)
+    assert f"{first:12} → {second}  ROC_AUC rose" in stack.registry("history")
+    assert f"{second} → {first} (rollback" in stack.registry("rollback")
+    eventually(lambda: stack.release()["id"] == first)
+    assert stack.run_dag()["update_model"] == "skipped"
+    assert stack.release()["id"] == first
+    assert httpx.post(stack.url("/predict"), json=EXAMPLE, timeout=10).json()["release"] == first
+
+
+def test_every_pointer_holds(stack: Stack) -> None:
+    done = stack.checkout.make("check")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("ok  ") == 4
+
+
+def test_a_shell_and_plain_dvc_hold_exactly_what_the_api_serves(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "current.dvc").write_text(stack.registry("current"))
+    dvc = Path(sys.executable).parent / "dvc"
+    script = f"""set -e; set -a; . "{stack.checkout.folder}/.env"; set +a
+      "{dvc}" init --no-scm -q; "{dvc}" remote add -d bucket "s3://$BUCKET/dvc"; "{dvc}" pull -q current.dvc"""
+    subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True)
+    served = stack.release()["metrics"]
+    assert json.loads((tmp_path / "release" / "metrics.json").read_text()) == served
+
+
+def test_the_commands_of_the_readme_work(stack: Stack) -> None:
+    releases = [line.split()[4] for line in stack.registry("history").splitlines()]
+    stack.registry("promote", releases[1])  # so that there is something to roll back
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (PROJECT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    commands = [block for block in blocks if block not in ("make test\n", "make down\n")]
+    assert len(commands) == len(blocks) - 2 >= 7
+    for block in commands:
+        script = block.replace("127.0.0.1:8000", f"127.0.0.1:{stack.ports['API_PORT']}")
+        done = subprocess.run(
+            ["sh", "-e", "-c", script],
+            cwd=stack.checkout.folder,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
+
+
+def test_make_down_ends_every_process_even_orphans_and_keeps_the_data(stack: Stack) -> None:
+    served, history = stack.release()["id"], stack.registry("history")
+    mine = [process for process in psutil.process_iter() if works_in(process, stack.checkout.folder)]
+    assert len(mine) >= 10
+    (supervisor,) = [process for process in mine if "supervisor.supervisord" in process.cmdline()]
+    supervisor.send_signal(signal.SIGKILL)
+    supervisor.wait(10)
+    done = stack.checkout.make("down")
+    assert done.returncode == 0, done.stdout
+    psutil.wait_procs(mine, timeout=1)
+    assert [process for process in psutil.process_iter() if works_in(process, stack.checkout.folder)] == []
+    assert stack.checkout.make("down").stdout == "Nothing was running.\n"
+
+    again = stack.checkout.make("up")
+    assert again.returncode == 0, again.stdout
+    assert "in the bucket already" in again.stdout
+    assert stack.release()["id"] == served
+    assert stack.registry("history") == history
+    assert stack.checkout.make("down").returncode == 0
+
+
+def works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

@@ -1,0 +1,111 @@
+"""The DAG in a real Airflow: its shape, a whole run, and how it fails."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from src import registry
+from src.bucket import Bucket, content_key
+from src.config import PROJECT
+from src.pipeline import STEPS
+from src.pointer import Pointer
+from tests.conftest import committed_data
+
+DESCRIBE = """
+import json, sys
+sys.path.insert(0, "dags")
+import wine_quality
+heavy = ("pandas", "sklearn", "dvc", "onnxruntime", "boto3", "skl2onnx")
+loaded = [name for name in heavy if name in sys.modules]
+dag = wine_quality.wine_quality()
+tasks = {task.task_id: {"after": sorted(task.upstream_task_ids), "retries": task.retries, "doc": task.doc_md or "",
+         "backoff": bool(task.retry_exponential_backoff), "callback": bool(task.on_failure_callback)}
+         for task in dag.tasks}
+print("RESULT", json.dumps({"loaded": loaded, "tasks": tasks, "catchup": dag.catchup, "doc": dag.doc_md,
+      "max_active_runs": dag.max_active_runs, "schedule": str(dag.schedule)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Return the environment of an Airflow with a database of its own."""
+    home = tmp_path_factory.mktemp("airflow")
+    env = {"AIRFLOW_HOME": str(home), "PYTHONPATH": str(PROJECT), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    env["AIRFLOW__CORE__DAGS_FOLDER"] = str(PROJECT / "dags")
+    command = [sys.executable, "-m", "airflow", "db", "migrate"]
+    subprocess.run(command, env=os.environ | env, check=True, capture_output=True)
+    yield env
+
+
+def run(airflow: Mapping[str, str], *arguments: str) -> tuple[dict[str, Any], str]:
+    """Run Python; returns what it printed as its result, and its log."""
+    command = [sys.executable, *arguments]
+    done = subprocess.run(
+        command, cwd=PROJECT, env=os.environ | airflow, capture_output=True, text=True, check=False, timeout=300
+    )
+    log = done.stdout + done.stderr
+    results = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    assert results, log
+    return json.loads(results[-1].removeprefix("RESULT ")), log
+
+
+def run_dag(airflow: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    return run(airflow, "tests/integration/run_dag.py", "dags")
+
+
+def test_the_dag_is_the_documented_one_and_parses_without_heavy_imports(airflow: dict[str, str]) -> None:
+    dag, _ = run(airflow, "-c", DESCRIBE)
+    assert dag["loaded"] == []
+    assert tuple(dag["tasks"]) == STEPS
+    assert dag["tasks"]["update_model"]["after"] == ["check_metrics", "test_model"]
+    assert (dag["catchup"], dag["max_active_runs"], dag["schedule"]) == (False, 1, "@daily")
+    assert "Train, prove, ship" in dag["doc"]
+    for task in dag["tasks"].values():
+        assert task["retries"] == 2
+        assert task["backoff"] and task["callback"] and task["doc"]
+
+
+def test_a_run_promotes_and_the_next_one_skips_the_update(
+    airflow: dict[str, str], bucket: Bucket, data_in_bucket: Pointer
+) -> None:
+    first, log = run_dag(airflow)
+    assert first["state"] == "success", log
+    assert {task["state"] for task in first["tasks"].values()} == {"success"}
+    champion = registry.current(bucket)
+    assert champion and champion.meta["task"] == "wine_quality.train_model"
+    second, _ = run_dag(airflow)
+    assert second["state"] == "success"
+    assert second["tasks"]["update_model"]["state"] == "skipped"
+    assert [state["state"] for name, state in second["tasks"].items() if name != "update_model"] == ["success"] * 5
+    assert registry.current(bucket) == champion
+
+
+def test_bytes_that_no_retry_can_mend_fail_at_once_by_one_clear_line(
+    airflow: dict[str, str], bucket: Bucket, trained: list[Pointer]
+) -> None:
+    registry.promote(bucket, trained[0], "first", "test", {})
+    bucket.put(content_key(committed_data().md5), b"[]")
+    failed, log = run_dag(airflow)
+    assert failed["state"] == "failed"
+    assert failed["tasks"]["pull_data"] == {"state": "failed", "try": 1}
+    assert failed["tasks"]["update_model"]["state"] == "upstream_failed"
+    assert "wine_quality.pull_data failed in run" in log
+    assert "IntegrityError: " in log
+    champion = registry.current(bucket)
+    assert champion and champion.md5 == trained[0].md5
+
+
+def test_a_store_that_is_away_is_tried_again_and_then_fails(
+    airflow: dict[str, str], bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    failed, log = run_dag(airflow)
+    assert failed["state"] == "failed"
+    assert failed["tasks"]["pull_data"] == {"state": "failed", "try": 3}
+    assert log.count("wine_quality.pull_data failed in run") == 1
+    assert "try 3: the store does not answer" in log

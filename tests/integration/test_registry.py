@@ -1,0 +1,217 @@
+"""Promotion is one write: whole or not at all, recorded, undone, and safe against kill -9."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from src import registry
+from src.bucket import Bucket, content_key
+from src.config import PROJECT
+from src.errors import IntegrityError, MissingError, RegistryError
+from src.pointer import Pointer
+
+# Dies with -9 at the moment the PUT of a key that starts with argv[2] would be sent.
+PROMOTE_AND_DIE = """
+import os, signal, sys
+from src import registry
+from src.bucket import Bucket
+from src.pointer import Pointer
+
+def die(request, **_):
+    if f"/{sys.argv[2]}" in request.url:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+bucket = Bucket.from_environment()
+bucket.client.meta.events.register("before-send.s3.PutObject", die)
+registry.promote(bucket, Pointer.from_yaml(sys.argv[1]), "better", "test", {})
+"""
+
+
+@pytest.fixture
+def first(trained: list[Pointer]) -> Pointer:
+    return trained[0]
+
+
+@pytest.fixture
+def second(trained: list[Pointer]) -> Pointer:
+    return trained[1]
+
+
+@pytest.fixture
+def third(trained: list[Pointer]) -> Pointer:
+    return trained[2]
+
+
+def promote(bucket: Bucket, pointer: Pointer) -> registry.Promotion:
+    return registry.promote(bucket, pointer, "better", "test", {})
+
+
+def champion_id(bucket: Bucket) -> str | None:
+    champion = registry.current(bucket)
+    return champion.id if champion else None
+
+
+def test_before_the_first_promotion_there_is_no_champion(bucket: Bucket) -> None:
+    assert registry.current(bucket) is None
+    assert registry.history(bucket) == []
+    with pytest.raises(RegistryError, match="no champion yet"):
+        registry.rollback(bucket, None, "test")
+
+
+def test_promotion_moves_model_metrics_and_provenance_together(bucket: Bucket, first: Pointer) -> None:
+    event = promote(bucket, first)
+    champion = registry.current(bucket)
+    assert champion and champion.md5 == first.md5
+    assert champion.meta["run_id"] == "test"
+    assert set(dict(bucket.read_files(champion))) == {"model.onnx", "metrics.json", "release.json"}
+    assert registry.history(bucket) == [event]
+    assert (event.replaced, event.kind, event.by) == (None, "promote", "test")
+
+
+def test_promoting_the_champion_again_changes_nothing(bucket: Bucket, first: Pointer) -> None:
+    event = promote(bucket, first)
+    before = {key: bucket.get(key) for key in bucket.list("registry/")}
+    assert promote(bucket, first) == event
+    assert {key: bucket.get(key) for key in bucket.list("registry/")} == before
+
+
+def test_a_release_with_altered_bytes_keeps_the_old_champion(bucket: Bucket, first: Pointer, second: Pointer) -> None:
+    promote(bucket, first)
+    bucket.put(content_key(second.md5), b"[]")
+    with pytest.raises(IntegrityError, match="altered"):
+        promote(bucket, second)
+    assert champion_id(bucket) == first.id
+    assert len(registry.history(bucket)) == 1
+
+
+def test_a_release_with_missing_bytes_keeps_the_old_champion(bucket: Bucket, first: Pointer, second: Pointer) -> None:
+    promote(bucket, first)
+    bucket.client.delete_object(Bucket=bucket.name, Key=content_key(second.md5))
+    with pytest.raises(MissingError):
+        promote(bucket, second)
+    assert champion_id(bucket) == first.id
+
+
+def test_roll_back_returns_to_what_was_replaced_step_by_step(
+    bucket: Bucket, first: Pointer, second: Pointer, third: Pointer
+) -> None:
+    for pointer in (first, second, third):
+        promote(bucket, pointer)
+    assert registry.rollback(bucket, None, "test").release == second.id
+    assert registry.rollback(bucket, None, "test").release == first.id
+    assert champion_id(bucket) == first.id
+    with pytest.raises(RegistryError, match="replaced no other release"):
+        registry.rollback(bucket, None, "test")
+    assert [event.kind for event in registry.history(bucket)] == ["promote"] * 3 + ["rollback"] * 2
+
+
+def test_roll_back_to_a_named_release(bucket: Bucket, first: Pointer, second: Pointer, third: Pointer) -> None:
+    for pointer in (first, second, third):
+        promote(bucket, pointer)
+    assert registry.rollback(bucket, first.id, "test").replaced == third.id
+    with pytest.raises(RegistryError, match="champion already"):
+        registry.rollback(bucket, first.id, "test")
+    with pytest.raises(RegistryError, match=f"no release 'nope' in the registry, which holds: .*{first.id}"):
+        registry.rollback(bucket, "nope", "test")
+
+
+def test_a_roll_back_is_remembered_until_somebody_promotes_by_hand(
+    bucket: Bucket, first: Pointer, second: Pointer
+) -> None:
+    promote(bucket, first)
+    promote(bucket, second)
+    assert not registry.is_rolled_back(bucket, second.id)
+    registry.rollback(bucket, None, "test")
+    assert registry.is_rolled_back(bucket, second.id)
+    assert not registry.is_rolled_back(bucket, first.id)
+    promote(bucket, second)
+    assert not registry.is_rolled_back(bucket, second.id)
+
+
+def test_a_registered_pointer_is_never_rewritten(bucket: Bucket, first: Pointer) -> None:
+    registry.register(bucket, first)
+    registry.register(bucket, first.with_meta(run_id="later"))
+    assert registry.find(bucket, first.id).meta["run_id"] == "test"
+
+
+@pytest.mark.parametrize("key", ["registry/releases/", "registry/current.dvc"])
+def test_killed_before_the_flip_the_old_champion_stays_and_the_next_try_succeeds(
+    bucket: Bucket, first: Pointer, second: Pointer, key: str
+) -> None:
+    promote(bucket, first)
+    assert kill_while_promoting(second, key) == -signal.SIGKILL
+    assert champion_id(bucket) == first.id
+    assert promote(bucket, second).replaced == first.id
+    assert [event.release for event in registry.history(bucket)] == [first.id, second.id]
+
+
+def test_killed_after_the_flip_the_event_is_not_lost(
+    bucket: Bucket, first: Pointer, second: Pointer, third: Pointer
+) -> None:
+    promote(bucket, first)
+    assert kill_while_promoting(second, "registry/promotions/") == -signal.SIGKILL
+    assert champion_id(bucket) == second.id
+    assert len(bucket.list("registry/promotions/")) == 1
+    promote(bucket, third)
+    assert len(bucket.list("registry/promotions/")) == 3
+    events = registry.history(bucket)
+    assert [(event.replaced, event.release) for event in events] == [
+        (None, first.id), (first.id, second.id), (second.id, third.id),
+    ]
+
+
+def kill_while_promoting(pointer: Pointer, key: str) -> int:
+    command = [sys.executable, "-c", PROMOTE_AND_DIE, pointer.to_yaml(), key]
+    return subprocess.run(command, cwd=PROJECT, check=False).returncode
+
+
+def test_events_sort_by_time_even_where_clocks_differ(bucket: Bucket, first: Pointer, second: Pointer) -> None:
+    event = promote(bucket, first)
+    champion = registry.current(bucket)
+    assert champion
+    ahead = champion.meta["promotion"] | {"time": "2999-01-01T00:00:00.000000+00:00"}
+    bucket.put(registry.CURRENT, champion.with_meta(promotion=ahead).to_yaml().encode())
+    assert promote(bucket, second).time > "2999"
+    assert registry.history(bucket)[0] == event
+    assert registry.history(bucket)[-1].release == second.id
+
+
+def run_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "src.registry", *arguments]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+
+def test_the_command_shows_promotes_and_rolls_back(bucket: Bucket, first: Pointer, second: Pointer) -> None:
+    missing = run_command("current")
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("registry: there is no champion yet")
+    registry.register(bucket, first)
+    registry.register(bucket, second)
+    assert f"nothing → {first.id}" in run_command("promote", first.id).stdout
+    assert f"{first.id} → {second.id}" in run_command("promote", second.id).stdout
+    assert f"{second.id} → {first.id} (rollback" in run_command("rollback").stdout
+    assert first.md5 in run_command("current").stdout
+    assert [line.split()[1] for line in run_command("history").stdout.splitlines()] == [
+        "promote", "promote", "rollback",
+    ]
+    wrong = run_command("rollback", "nope")
+    assert wrong.returncode == 1
+    assert len(wrong.stderr.splitlines()) == 1
+
+
+def test_a_release_is_reproduced_from_what_it_records(bucket: Bucket, third: Pointer) -> None:
+    registry.register(bucket, third)
+    done = run_command("reproduce", third.id)
+    assert done.returncode == 0, done.stderr
+    assert third.md5 in done.stdout
+    assert registry.releases(bucket) == [third.id]
+
+
+def test_the_store_being_away_is_one_line(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    done = run_command("current")
+    assert done.returncode == 1
+    assert done.stderr.startswith("registry: the store does not answer")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,126 @@
+"""The wine table: what is refused, by which words, and how it is split."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src import dataset
+from src.config import SPLIT, Split
+from src.errors import DataError
+from src.wine import CLASSES, TARGET
+
+
+@pytest.fixture(scope="module")
+def table(data_csv: Path) -> pd.DataFrame:
+    return dataset.read(data_csv)
+
+
+def changed(data_csv: Path, folder: Path, line: int, old: str, new: str) -> Path:
+    lines = data_csv.read_text().splitlines()
+    assert old in lines[line - 1]
+    lines[line - 1] = lines[line - 1].replace(old, new, 1)
+    path = folder / "changed.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_the_table_is_the_published_one(table: pd.DataFrame) -> None:
+    assert list(table.columns) == dataset.COLUMNS
+    assert table[TARGET].value_counts().to_dict() == {5: 681, 6: 638, 7: 199, 4: 53, 8: 18, 3: 10}
+    assert table.duplicated().sum() == 240
+
+
+def test_columns_may_come_in_any_order(table: pd.DataFrame, tmp_path: Path) -> None:
+    table[table.columns[::-1]].to_csv(tmp_path / "turned.csv", index=False)
+    pd.testing.assert_frame_equal(dataset.read(tmp_path / "turned.csv"), table)
+
+
+@pytest.mark.parametrize(
+    ("line", "old", "new", "message"),
+    [
+        (1, "pH,", "", "column 'pH' is missing"),
+        (1, "pH", "ph", "column 'pH' is missing; column 'ph' is unknown"),
+        (1, "quality", "quality,year", "column 'year' is unknown"),
+        (1, ",", ";", "is missing"),
+        (2, "7.4", "abc", "line 2, column 'fixed acidity': 'abc' is not a number"),
+        (2, "7.4", "", "line 2, column 'fixed acidity': the value is missing"),
+        (3, "3.2", "33.2", "line 3, column 'pH': '33.2' is out of range, expected 1 to 7"),
+        (3, "3.2", "nan", "line 3, column 'pH': 'nan' is not a number"),
+        (3, "3.2", "inf", "line 3, column 'pH': 'inf' is out of range"),
+        (3, "9.8,5", "9.8,9", "line 3, column 'quality': '9' is out of range, expected a class from 3 to 8"),
+        (3, "9.8,5", "9.8,5.5", "line 3, column 'quality': '5.5' is out of range"),
+        (4, "7.8", "7.8,1", "comma-separated UTF-8 table.*line 4"),
+        (2, "7.4", "7.4,1", "line 2 has more fields"),
+        (5, ",0.28", "", "line 5, column 'quality': the value is missing"),
+    ],
+)
+def test_bad_input_is_named(data_csv: Path, tmp_path: Path, line: int, old: str, new: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        dataset.read(changed(data_csv, tmp_path, line, old, new))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (",".join(dataset.COLUMNS).encode() + b"\n", "no rows"),
+        (b"\xff\xfe\x00\x01\n", "not a comma-separated UTF-8 table"),
+        (";".join(dataset.COLUMNS).encode() + b"\n1;2\n", "separated by ';'"),
+    ],
+)
+def test_what_is_no_table_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "wine.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        dataset.read(path)
+
+
+def test_many_faults_are_counted_and_the_first_are_shown(data_csv: Path, tmp_path: Path) -> None:
+    path = tmp_path / "wine.csv"
+    path.write_text(data_csv.read_text().replace(",0.9", ",-0.9"))
+    with pytest.raises(DataError, match=r"\d{3,} bad value\(s\):\n  line 2.*(\n.*){4}\n  and \d+ more"):
+        dataset.read(path)
+
+
+def test_every_class_is_on_both_sides(table: pd.DataFrame) -> None:
+    train, test = dataset.split(table, SPLIT)
+    assert len(train) + len(test) == len(table)
+    assert set(train[TARGET]) == set(test[TARGET]) == set(CLASSES)
+    assert len(test) / len(table) == pytest.approx(SPLIT.test_share, abs=0.03)
+
+
+def test_copies_of_a_row_never_straddle_the_split(table: pd.DataFrame) -> None:
+    train, test = dataset.split(table, SPLIT)
+    seen = set(map(tuple, train[dataset.FEATURE_NAMES].to_numpy().tolist()))
+    assert not seen & set(map(tuple, test[dataset.FEATURE_NAMES].to_numpy().tolist()))
+
+
+def test_appended_rows_never_move_the_old_ones(table: pd.DataFrame) -> None:
+    some = table.sample(frac=0.8, random_state=1)
+    _, test_of_some = dataset.split(some, SPLIT)
+    _, test_of_all = dataset.split(table, SPLIT)
+    held_out = set(map(tuple, test_of_all.to_numpy().tolist()))
+    assert set(map(tuple, test_of_some.to_numpy().tolist())) <= held_out
+
+
+def test_another_salt_gives_another_split(table: pd.DataFrame) -> None:
+    assert not dataset.hash_rows(table, "a").equals(dataset.hash_rows(table, "b"))
+
+
+def test_a_class_that_only_the_test_side_has_is_refused(table: pd.DataFrame) -> None:
+    _, test = dataset.split(table, SPLIT)
+    lone = test[test[TARGET] == 8].head(1)
+    with pytest.raises(DataError, match="quality 8 has rows in test and none in train"):
+        dataset.split(pd.concat([table[table[TARGET] < 8], lone]), SPLIT)
+
+
+def test_a_test_side_without_rows_is_refused(table: pd.DataFrame) -> None:
+    with pytest.raises(DataError, match="test holds 0 row"):
+        dataset.split(table, Split(test_share=0.0))
+
+
+def test_equal_tables_give_equal_bytes(table: pd.DataFrame, data_csv: Path, tmp_path: Path) -> None:
+    dataset.write(table, tmp_path / "one.csv")
+    dataset.write(dataset.read(tmp_path / "one.csv"), tmp_path / "two.csv")
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()

@@ -1,0 +1,41 @@
+"""The exported model is the fitted one, and equal input gives equal bytes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src import dataset, models, release
+from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
+
+PRINT_MD5 = """
+import hashlib, sys
+from pathlib import Path
+from src import dataset, models
+from src.config import MODEL, PARAMETERS, SPLIT
+train, _ = dataset.split(dataset.read(Path(sys.argv[1])), SPLIT)
+print(hashlib.md5(models.export(models.fit(MODEL, PARAMETERS, train))).hexdigest())
+"""
+
+
+@pytest.fixture(scope="module")
+def sides(data_csv: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return dataset.split(dataset.read(data_csv), SPLIT)
+
+
+def test_onnx_answers_as_scikit_learn_does(sides: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    train, test = sides
+    fitted = models.fit(MODEL, PARAMETERS, train)
+    features = test[dataset.FEATURE_NAMES]
+    labels, probabilities = release.Model(models.export(fitted)).predict(features.to_numpy())
+    np.testing.assert_allclose(probabilities, fitted.predict_proba(features), atol=2e-5)
+    np.testing.assert_array_equal(labels, fitted.predict(features))
+
+
+def test_two_processes_make_the_same_bytes(data_csv: Path) -> None:
+    command = [sys.executable, "-c", PRINT_MD5, str(data_csv)]
+    outputs = {subprocess.run(command, cwd=PROJECT, capture_output=True, check=True).stdout for _ in range(2)}
+    assert len(outputs) == 1

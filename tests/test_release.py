@@ -1,0 +1,68 @@
+"""A release is whole and predicts, or it is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from src import dataset, models, pipeline, release
+from src.config import MODEL, PARAMETERS, SPLIT
+from src.errors import IntegrityError
+
+
+@pytest.fixture(scope="module")
+def files(data_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    train, _ = dataset.split(dataset.read(data_csv), SPLIT)
+    provenance = release.Provenance(
+        model=MODEL,
+        parameters=PARAMETERS,
+        split={"salt": SPLIT.salt, "test_share": SPLIT.test_share},
+        data={},
+        train={},
+        test={},
+        features=pipeline.feature_ranges(train),
+        classes=(3, 4, 5, 6, 7, 8),
+        libraries=release.library_versions(),
+    )
+    folder = tmp_path_factory.mktemp("release") / "release"
+    release.write_challenger(folder, models.export(models.fit(MODEL, PARAMETERS, train)), provenance)
+    release.write_metrics(folder, {"train": {"ROC_AUC": 0.9}, "test": {"ROC_AUC": 0.8}})
+    return release.read_folder(folder)
+
+
+def test_what_was_written_is_what_is_loaded(files: dict[str, bytes]) -> None:
+    loaded = release.Release.load(files)
+    assert loaded.metrics["test"] == {"ROC_AUC": 0.8}
+    assert loaded.provenance.parameters == PARAMETERS
+    assert loaded.provenance.features[-1].name == "alcohol"
+
+
+@pytest.mark.parametrize("name", [release.MODEL_FILE, release.METRICS_FILE, release.PROVENANCE_FILE])
+def test_a_missing_file_is_named(files: dict[str, bytes], name: str) -> None:
+    with pytest.raises(IntegrityError, match=f"must hold {name}"):
+        release.Release.load({other: content for other, content in files.items() if other != name})
+
+
+@pytest.mark.parametrize("name", [release.MODEL_FILE, release.METRICS_FILE, release.PROVENANCE_FILE])
+def test_a_broken_file_is_refused(files: dict[str, bytes], name: str) -> None:
+    with pytest.raises(IntegrityError, match=name):
+        release.Release.load(files | {name: files[name][: len(files[name]) // 2]})
+
+
+def test_a_model_of_other_classes_is_refused(files: dict[str, bytes]) -> None:
+    content = json.loads(files[release.PROVENANCE_FILE]) | {"classes": [5, 6]}
+    with pytest.raises(IntegrityError, match="for classes"):
+        release.Release.load(files | {release.PROVENANCE_FILE: json.dumps(content).encode()})
+
+
+def test_a_model_of_other_features_is_refused(files: dict[str, bytes]) -> None:
+    content = json.loads(files[release.PROVENANCE_FILE])
+    content["features"].pop()
+    with pytest.raises(IntegrityError, match="does not predict"):
+        release.Release.load(files | {release.PROVENANCE_FILE: json.dumps(content).encode()})
+
+
+def test_no_time_host_or_run_is_inside_the_folder(files: dict[str, bytes]) -> None:
+    assert set(json.loads(files[release.PROVENANCE_FILE])) == {
+        "model", "parameters", "split", "data", "train", "test", "features", "classes", "libraries",
+    }
