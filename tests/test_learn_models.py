@@ -22,7 +22,7 @@ from src.search import Combination, Result, Rows
 from src.wine import TARGET
 
 COMMAND = [sys.executable, "-m", "src.learn_models"]
-LIMIT = ["--limit", "4"]
+LIMIT = ["LogisticRegression", "--limit", "16"]
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +131,10 @@ def test_search_on_two_processes_is_the_same_to_the_last_digit(data_csv: Path, t
     assert (tmp_path / LEADERBOARD).read_bytes() == whole
 
     tasks = pd.read_csv(tmp_path / LEADERBOARD)["task"]
-    assert len(tasks) == 8
+    assert len(tasks) == 16
     assert {file.stem for file in (tmp_path / MODELS).iterdir()} == set(tasks)
     assert {json.loads(line)["task"] for line in (tmp_path / LOG).read_text().splitlines()} == set(tasks)
-    assert "8 offline session(s)" in done.stdout and "PARAMETERS = {" in done.stdout
+    assert "16 offline session(s)" in done.stdout and "PARAMETERS = {" in done.stdout
     for heading in leaderboard.RANKS.values():
         assert heading in done.stdout
     assert "best 0." in done.stderr
@@ -162,14 +162,14 @@ def test_interrupted_search_keeps_what_is_done_and_goes_on_from_there(
         output, errors = running.communicate(timeout=60)
     assert running.returncode == 130 and "--resume" in errors and "Traceback" not in errors, errors
     done = (tmp_path / LOG).read_text().splitlines()
-    assert 2 <= len(done) < 8
+    assert 2 <= len(done) < 16
     assert f"{len(done)} result(s)" in output and f"{len(done)} offline session(s)" in output
 
     assert learn_models.main([*options, "--jobs", "1", "--resume"]) == 0
     lines = (tmp_path / LOG).read_text().splitlines()
-    assert lines[: len(done)] == done and len(lines) == 8
+    assert lines[: len(done)] == done and len(lines) == 16
     assert (tmp_path / LEADERBOARD).read_bytes() == whole
-    assert len(list((tmp_path / "logs" / "clearml" / "offline").glob("*.zip"))) == 8
+    assert len(list((tmp_path / "logs" / "clearml" / "offline").glob("*.zip"))) == 16
 
 
 def test_logbook_survives_a_torn_line_and_a_lost_model(tmp_path: Path) -> None:
