@@ -6,7 +6,9 @@
     ├── StoreError       the bucket cannot be reached or refuses us       (worth a retry)
     ├── MissingError     the bucket holds no such object
     ├── IntegrityError   bytes are not what their pointer says
-    └── RegistryError    a promotion or roll-back that makes no sense
+    ├── RegistryError    a promotion or roll-back that makes no sense
+    ├── SearchError      the search cannot start or go on
+    └── TrackingError    ClearML did not take what was reported
 
 A message gives the value seen, what was expected and, where there is one, the command that mends it.
 """
@@ -38,3 +40,11 @@ class IntegrityError(StackError):
 
 class RegistryError(StackError):
     """A promotion or a roll-back that makes no sense."""
+
+
+class SearchError(StackError):
+    """The search cannot start or go on."""
+
+
+class TrackingError(StackError):
+    """ClearML did not take what was reported."""

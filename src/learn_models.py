@@ -1,0 +1,204 @@
+"""Model selection: search the grid of ``src/config.py``, on this machine or on a Dask cluster.
+
+``python -m src.learn_models`` tries every combination, reports each to ClearML, saves the models under ``src/pkls``
+and the results under ``logs``, and prints who leads and what to put into ``src/config.py``.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pandas as pd
+from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.externals.loky import BrokenProcessPool
+from tqdm import tqdm
+
+from src import dataset, leaderboard, search
+from src.config import DATA_FILE, GRID, PROJECT, SEARCH_RULE, load_environment
+from src.errors import MissingError, SearchError, StackError
+from src.logbook import LEADERBOARD, Logbook
+from src.search import Combination, Result, Rows
+from src.tracking import SESSIONS, Run, Tracker, read_tracking_settings
+from src.wine import CLASSES
+
+PATIENCE = 5  # seconds that a scheduler, and its first worker, may take to answer
+INTERRUPTED = 130  # what shells return after Ctrl-C
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the search; returns the exit code: 0, 1 for an error, 130 after Ctrl-C."""
+    options = _parse(arguments)
+    load_environment()
+    try:
+        is_finished = _search(options)
+    except StackError as error:
+        print(f"learn_models: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("learn_models: interrupted before everything was reported", file=sys.stderr)
+        return INTERRUPTED
+    if not is_finished:
+        print("learn_models: interrupted; go on from here with --resume", file=sys.stderr)
+    return 0 if is_finished else INTERRUPTED
+
+
+def run(combinations: Sequence[Combination], rows: Rows, logbook: Logbook, tracker: Tracker) -> bool:
+    """Evaluate what the logbook lacks, writing down each result as it comes; False after Ctrl-C.
+
+    Where and on how many processes is joblib's ``parallel_config``.
+
+    Raises:
+        SearchError: a worker died.
+
+    """
+    missing = logbook.list_missing(combinations)
+    jobs = (delayed(search.evaluate)(combination, rows) for combination in missing)
+    try:
+        with _held_back_interrupts():
+            # one by one: a result that waits for its batch would be lost to a Ctrl-C
+            generator = Parallel(batch_size=1, return_as="generator_unordered")(jobs)
+        with closing(generator) as results:
+            with tqdm(results, "search", len(combinations), initial=len(combinations) - len(missing)) as bar:
+                for result, model in bar:
+                    logbook.add(result, model)
+                    tracker.record(_describe(result))
+                    bar.set_postfix_str(_name_best(logbook.select(combinations)))
+    except KeyboardInterrupt:
+        return False
+    except BrokenProcessPool as error:
+        raise SearchError(f"a worker died ({error}); keep what is done and go on with --resume") from error
+    return True
+
+
+def report(results: Sequence[Result], file: Path) -> None:
+    """Write the leaderboard to ``file``; print its heads, what failed, and the choice of each model.
+
+    Raises:
+        SearchError: there is nothing to report.
+
+    """
+    board = leaderboard.rank(results)
+    board.to_csv(file, index=False)
+    failed = [result for result in results if result.error]
+    for result in failed:
+        print(f"learn_models: {result.task} failed: {result.error}", file=sys.stderr)
+    if len(failed) == len(results):
+        raise SearchError("no combination has a result")
+    print("\n\n".join(leaderboard.format_board(board, by) for by in leaderboard.RANKS))
+    for model in GRID:
+        if choice := leaderboard.choose(results, model):
+            figure = choice.scores["cv"][SEARCH_RULE.metric]
+            print(f"\n{choice.task} is cross-validation's choice ({SEARCH_RULE.metric} {figure}); for src/config.py:")
+            print(leaderboard.format_choice(choice))
+    print(f"\n{len(results)} result(s) in {file}")
+
+
+def read_data(file: Path) -> pd.DataFrame:
+    """Read the wine table.
+
+    Raises:
+        DataError: it is not the red wine quality table.
+        MissingError: there is no such file.
+
+    """
+    try:
+        return dataset.read(file)
+    except FileNotFoundError as error:
+        raise MissingError(f"{file} is missing; fetch the data with: dvc pull") from error
+
+
+def _search(options: argparse.Namespace) -> bool:
+    combinations = search.list_combinations(options.models or list(GRID), options.limit)
+    rows = Rows.split(read_data(options.data))
+    settings = read_tracking_settings()
+    with _open_backend(options):
+        logbook = Logbook(options.into, rows.fingerprint, options.resume)
+        tracker = Tracker(settings, options.into / SESSIONS, lambda text: tqdm.write(text, file=sys.stderr))
+        try:
+            is_finished = run(combinations, rows, logbook, tracker)
+            report(logbook.select(combinations), options.into / LEADERBOARD)
+        finally:
+            print(tracker.close())
+    return is_finished
+
+
+def _describe(result: Result) -> Run:
+    """Tags have a fixed width, so that sorting them as text sorts them as numbers."""
+    scores = {side: result.scores[side] for side in ("train", "test")} if result.error is None else {}
+    tags = [result.model, "failed"]
+    if result.error is None:
+        metric = SEARCH_RULE.metric
+        tags = [result.model, f"test {scores['test'][metric]:.4f}", f"gap {abs(result.gap[metric]):.4f}"]
+    return Run(result.task, result.parameters, scores, result.confusion, CLASSES, tags, result.error)
+
+
+def _name_best(results: Sequence[Result]) -> str:
+    metric = SEARCH_RULE.metric
+    done = [(result.scores["cv"][metric], result.task) for result in results if result.error is None]
+    return "best {0:.4f} {1}".format(*max(done)) if done else "none yet"
+
+
+@contextmanager
+def _held_back_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C waiting until the block ends; processes started in it inherit this and leave it to their parent."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@contextmanager
+def _open_backend(options: argparse.Namespace) -> Iterator[None]:
+    """Have joblib use this machine's processes, or the cluster at ``--scheduler``."""
+    if options.backend == "local":
+        with parallel_config("loky", n_jobs=options.jobs):
+            yield
+        return
+    if not options.scheduler:
+        raise SearchError("--backend dask needs --scheduler tcp://HOST:PORT")
+    with _open_cluster(options.scheduler):
+        yield
+
+
+@contextmanager
+def _open_cluster(scheduler: str) -> Iterator[None]:
+    from distributed import CancelledError, Client, KilledWorker
+    from distributed.comm import CommClosedError
+
+    try:
+        client = Client(scheduler, timeout=PATIENCE)
+    except (OSError, ValueError) as error:
+        raise SearchError(f"no Dask scheduler at {scheduler}: {error}") from error
+    try:
+        with client, parallel_config("dask", client=client, n_jobs=-1, wait_for_workers_timeout=PATIENCE):
+            yield
+    except (TimeoutError, CommClosedError, CancelledError, KilledWorker, ImportError) as error:
+        hint = "start its workers in a checkout of this project, and go on with --resume"
+        raise SearchError(f"the Dask cluster gave up: {error}; {hint}") from error
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m src.learn_models", description="Search the grid of src/config.py.")
+    parser.add_argument("models", nargs="*", help=f"which models (default: {' '.join(GRID)})")
+    parser.add_argument("--limit", type=_count, metavar="N", help="only the first N combinations of each model")
+    parser.add_argument("--jobs", type=_count, metavar="N", default=cpu_count(), help="processes on this machine")
+    parser.add_argument("--resume", action="store_true", help="keep what is done, go on from there")
+    parser.add_argument("--backend", choices=["local", "dask"], default="local", help="where to compute")
+    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="the Dask cluster's scheduler")
+    parser.add_argument("--data", type=Path, default=PROJECT / "data" / DATA_FILE, help="the wine table")
+    parser.add_argument("--into", type=Path, default=PROJECT, help="the folder that gets logs/ and src/pkls/")
+    return parser.parse_args(arguments)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

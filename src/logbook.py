@@ -1,0 +1,96 @@
+"""The logbook: what a search has done so far, one JSON line a result, and the models it saved.
+
+A result is written after its model, in one write: whatever the logbook names is whole, and a search that was
+stopped at any moment can go on from it.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from src.errors import SearchError
+from src.search import Combination, Result
+
+LOG = Path("logs") / "tracking_model_metrics.log"
+LEADERBOARD = Path("logs") / "leaderboard.csv"
+MODELS = Path("src") / "pkls"
+
+
+class Logbook:
+    """The results under ``folder`` that belong to ``fingerprint`` (the data and the rule of this search)."""
+
+    def __init__(self, folder: Path, fingerprint: str, resume: bool = False) -> None:
+        """Open the logbook; without ``resume`` the last one is set aside as ``.log.old`` and its models are removed.
+
+        Raises:
+            SearchError: ``resume``, and the logbook is another search's or damaged.
+
+        """
+        self.log, self.models = folder / LOG, folder / MODELS
+        self._fingerprint = fingerprint
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.models.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            self._start_anew()
+        self._done = {result.task: result for result in self._read()}
+
+    @property
+    def results(self) -> list[Result]:
+        """Return the last result of each combination."""
+        return list(self._done.values())
+
+    def list_missing(self, combinations: Sequence[Combination]) -> list[Combination]:
+        """Return the combinations that have no whole result here; those that failed are to be tried again."""
+        return [one for one in combinations if not self._holds(one)]
+
+    def select(self, combinations: Sequence[Combination]) -> list[Result]:
+        """Return the results of ``combinations``, as far as there are any."""
+        known = [(one, self._done.get(one.task)) for one in combinations]
+        return [result for one, result in known if result and result.parameters == one.parameters]
+
+    def add(self, result: Result, model: bytes) -> None:
+        """Save the model, then write the result down."""
+        if result.error is None:
+            unfinished = self.models / f".{result.task}.pkl"
+            unfinished.write_bytes(model)
+            os.replace(unfinished, self._model_file(result.task))
+        line = json.dumps({"fingerprint": self._fingerprint, **asdict(result)}) + "\n"
+        with self.log.open("ab", buffering=0) as log:
+            log.write(line.encode())
+        self._done[result.task] = result
+
+    def _holds(self, combination: Combination) -> bool:
+        result = self._done.get(combination.task)
+        if result is None or result.error is not None or result.parameters != combination.parameters:
+            return False
+        return self._model_file(combination.task).is_file()
+
+    def _model_file(self, task: str) -> Path:
+        return self.models / f"{task}.pkl"
+
+    def _start_anew(self) -> None:
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".log.old"))
+        for file in self.models.glob("*.pkl"):
+            file.unlink()
+
+    def _read(self) -> list[Result]:
+        content = self.log.read_bytes() if self.log.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):  # the last write was cut short by a crash: what follows must not join it
+            self.log.write_bytes(whole)
+        return [self._parse(number, line) for number, line in enumerate(whole.splitlines(), 1)]
+
+    def _parse(self, number: int, line: bytes) -> Result:
+        hint = "start anew, without --resume"
+        try:
+            content = json.loads(line)
+            found = content.pop("fingerprint")
+            result = Result(**content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SearchError(f"{self.log.name}: line {number} is not a result: {error}; {hint}") from error
+        if found != self._fingerprint:
+            raise SearchError(f"{self.log.name} is of {found}, these data and rule are {self._fingerprint}; {hint}")
+        return result
