@@ -33,7 +33,7 @@ check: $(INSTALLED)  ## Check every pointer against the bytes in the bucket
 	@$(WITH_ENV) $(PYTHON) -m src.checker
 
 lint: $(INSTALLED)  ## Check style and types
-	@$(PYTHON) -m flake8 src dags front local tests
+	@$(PYTHON) -m flake8
 	@$(PYTHON) -m mypy
 
 test: lint  ## Run lint and every test
@@ -42,9 +42,15 @@ test: lint  ## Run lint and every test
 bench-dag: $(INSTALLED)  ## Compare the wall time of the DAG with that of six empty tasks
 	@$(PYTHON) -m local.bench_dag
 
+bench-search: $(INSTALLED) data/winequality-red.csv  ## Compare the search's time with that of bare scikit-learn
+	@$(PYTHON) -m bench.search
+
 lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt
 	@$(VENV)/bin/uv pip compile requirements/dev.in --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.txt
+
+data/winequality-red.csv:
+	@$(VENV)/bin/dvc pull --quiet
 
 clean:  ## Stop the stack and delete its data, .venv and caches; .env stays
 	@if [ -e $(INSTALLED) ]; then $(PYTHON) -m local.stack down; fi
@@ -59,5 +65,5 @@ $(INSTALLED): requirements.txt
 	@$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt
 	@touch $@
 
-.PHONY: help up down status logs run data check lint test bench-dag lock clean
+.PHONY: help up down status logs run data check lint test bench-dag bench-search lock clean
 .DEFAULT_GOAL := help

@@ -47,6 +47,12 @@ class StackSettings(BaseModel):
     airflow_password: Secret
     airflow__api_auth__jwt_secret: Secret
     airflow__core__fernet_key: Annotated[SecretStr, Field(min_length=44, max_length=44)]
+    clearml_project: str
+    clearml_api_host: str
+    clearml_web_host: str
+    clearml_files_host: str
+    clearml_api_access_key: str
+    clearml_api_secret_key: SecretStr
     git_commit: str
 
     @property
@@ -75,6 +81,12 @@ FIRST_VALUES: dict[str, Callable[[], str]] = {
     "AIRFLOW_PASSWORD": lambda: secrets.token_urlsafe(12),
     "AIRFLOW__API_AUTH__JWT_SECRET": lambda: secrets.token_hex(32),
     "AIRFLOW__CORE__FERNET_KEY": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    "CLEARML_PROJECT": lambda: "",
+    "CLEARML_API_HOST": lambda: "",
+    "CLEARML_WEB_HOST": lambda: "",
+    "CLEARML_FILES_HOST": lambda: "",
+    "CLEARML_API_ACCESS_KEY": lambda: "",
+    "CLEARML_API_SECRET_KEY": lambda: "",
     "GIT_COMMIT": lambda: "",
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 from local import settings
 from local.settings import FIRST_VALUES, StackSettings, read_env
-from src.config import ApiSettings, StoreSettings
+from src.config import ApiSettings, TrackingSettings
 from src.errors import ConfigError
 
 
@@ -31,7 +31,7 @@ def test_the_example_the_settings_and_the_first_values_name_the_same_keys() -> N
 
 
 def test_what_services_read_from_the_environment_is_in_the_example() -> None:
-    read = {name.upper() for one in (StoreSettings, ApiSettings) for name in one.model_fields}
+    read = {name.upper() for one in (ApiSettings, TrackingSettings) for name in one.model_fields}
     front = re.findall(r"^    (\w+): .* = Field", Path("front/front.py").read_text(), re.MULTILINE)
     assert front == ["api_url"]
     assert read | {"API_URL"} <= set(example_keys())
