@@ -51,8 +51,8 @@ test: lint  ## Run lint and every test
 	@$(PYTHON) -m pytest -n 2 --dist loadfile
 
 test-unit: $(INSTALLED)  ## Run the unit tests with coverage: junit.xml, coverage.xml; make test-unit TESTS=path
-	@$(PYTHON) -m pytest $(TESTS) -n 2 --dist loadfile --ignore tests/integration --ignore tests/e2e \
-		--junitxml junit.xml --cov src --cov-report term --cov-report xml
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/integration --ignore tests/e2e --junitxml junit.xml \
+		--cov src --cov-report term --cov-report xml $(TESTS)
 
 test-integration: $(INSTALLED)  ## Run the tests on real services and on the whole stack: junit.xml
 	@$(PYTHON) -m pytest tests/integration tests/e2e -n 2 --dist loadfile --junitxml junit.xml
