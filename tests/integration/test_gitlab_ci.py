@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
@@ -16,6 +16,7 @@ from src.pointer import Pointer
 from tests.conftest import committed_data
 from tests.gitlab import MERGE_REQUEST, PUSH, RUNNER, Project
 from tests.integration.test_checker import file_key
+from tests.integration.test_run_dvc import alter, remove
 
 pytestmark = [
     pytest.mark.skipif("GITLAB_CI" in os.environ, reason="GitLab itself is reading the file"),
@@ -41,14 +42,6 @@ def champion(bucket: Bucket, trained: list[Pointer]) -> Pointer:
     return trained[1]
 
 
-def alter(bucket: Bucket, key: str) -> None:
-    bucket.put(key, bucket.get(key)[:-1] + b"x")
-
-
-def remove(bucket: Bucket, key: str) -> None:
-    bucket.client.delete_object(Bucket=bucket.name, Key=key)
-
-
 def test_a_good_merge_request_passes(project: Project, bucket: Bucket, champion: Pointer) -> None:
     before = bucket.list("registry/")
     done = project.run(MERGE_REQUEST)
@@ -62,9 +55,8 @@ def test_a_good_merge_request_passes(project: Project, bucket: Bucket, champion:
 
 @pytest.mark.parametrize("damage", [remove, alter])
 def test_bad_data_fails_its_job_and_no_test_starts(
-    project: Project, bucket: Bucket, champion: Pointer, damage: "object"
+    project: Project, bucket: Bucket, champion: Pointer, damage: Callable[[Bucket, str], None]
 ) -> None:
-    assert callable(damage)
     damage(bucket, file_key(bucket, committed_data(), "winequality-red.csv"))
     done = project.run(MERGE_REQUEST, "test", "--needs")
     assert done.code != 0
