@@ -32,14 +32,15 @@ data: $(INSTALLED)  ## Validate, version and push a new table: make data CSV=pat
 check: $(INSTALLED)  ## Check every pointer against the bytes in the bucket
 	@$(PYTHON) -m src.checker
 
-check-data: $(INSTALLED)  ## Check that the bucket holds the data: each md5, then DVC itself
+check-data: $(INSTALLED)  ## Check that the bucket holds the data, each md5, and that DVC pulls it
 	@$(PYTHON) -m src.checker data
-	@$(PYTHON) -m src.run_dvc fetch --quiet data.dvc
+	@$(PYTHON) -m src.run_dvc pull data.dvc
 
-check-model: $(INSTALLED)  ## Check that every release is whole, loads and predicts, and that DVC finds the champion
+check-model: $(INSTALLED)  ## Check that every release is whole, loads and predicts, and that DVC pulls the champion
 	@$(PYTHON) -m src.checker model
-	@trap 'rm -f champion.dvc' EXIT; $(PYTHON) -m src.registry current > champion.dvc \
-		&& $(PYTHON) -m src.run_dvc fetch --quiet champion.dvc
+	@folder=$$(mktemp -d champion-XXXXXX) && trap "rm -rf $$folder" EXIT \
+		&& $(PYTHON) -m src.registry current > $$folder/current.dvc \
+		&& $(PYTHON) -m src.run_dvc pull $$folder/current.dvc
 
 lint: $(INSTALLED)  ## Check the style of code, notebooks and Dockerfiles, and the types
 	@$(PYTHON) -m flake8 src dags front local tests

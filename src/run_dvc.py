@@ -1,4 +1,4 @@
-"""DVC on the bucket that the environment names: ``python -m src.run_dvc fetch data.dvc``."""
+"""DVC on the bucket that the environment names: ``python -m src.run_dvc pull data.dvc``."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ REMOTE = "bucket"
 
 
 def name_remote(bucket: Bucket) -> None:
-    """Make ``bucket`` a remote of this checkout, beside the committed ones; DVC is to verify each md5 it fetches."""
+    """Make ``bucket`` a remote of this checkout, beside the committed ones, whose every md5 DVC verifies at a pull."""
     from dvc.config import Config
 
     with Config(str(PROJECT / ".dvc")).edit("local") as config:

@@ -10,26 +10,30 @@ import pytest
 from local.throwaway import Checkout, throwaway_checkout
 from src import registry
 from src.bucket import Bucket
+from src.config import DATA_FILE
 from src.pointer import Pointer
 from tests.conftest import committed_data
+from tests.gitlab import Project
 from tests.integration.test_checker import file_key
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Checkout]:
     with throwaway_checkout() as checkout:
+        Project(checkout).commit()
         yield checkout
 
 
 @pytest.fixture
 def checkout(shared: Checkout) -> Checkout:
-    """Return a checkout whose DVC cache is empty."""
-    shutil.rmtree(shared.folder / ".dvc" / "cache", ignore_errors=True)
+    """Return a checkout whose DVC cache is empty, and that holds no data."""
+    for folder in (".dvc/cache", "data"):
+        shutil.rmtree(shared.folder / folder, ignore_errors=True)
     return shared
 
 
-def fetch(checkout: Checkout) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "src.run_dvc", "fetch", "data.dvc"]
+def pull(checkout: Checkout) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "src.run_dvc", "pull", "data.dvc"]
     return subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True, check=False)
 
 
@@ -41,32 +45,30 @@ def remove(bucket: Bucket, key: str) -> None:
     bucket.client.delete_object(Bucket=bucket.name, Key=key)
 
 
-def test_good_data_is_fetched_from_the_bucket(checkout: Checkout, data_in_bucket: Pointer) -> None:
-    done = fetch(checkout)
+def test_good_data_is_pulled_from_the_bucket(checkout: Checkout, data_in_bucket: Pointer) -> None:
+    done = pull(checkout)
     assert done.returncode == 0, done.stderr
-    md5 = data_in_bucket.md5
-    assert (checkout.folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]).is_file()
+    assert (checkout.folder / "data" / DATA_FILE).stat().st_size == data_in_bucket.size
 
 
 @pytest.mark.parametrize("damage", [remove, alter])
 def test_bad_data_is_refused_by_dvc_alone(
     checkout: Checkout, bucket: Bucket, data_in_bucket: Pointer, damage: Callable[[Bucket, str], None]
 ) -> None:
-    damage(bucket, file_key(bucket, committed_data(), "winequality-red.csv"))
-    done = fetch(checkout)
+    damage(bucket, file_key(bucket, committed_data(), DATA_FILE))
+    done = pull(checkout)
     assert done.returncode != 0
-    assert "failed to fetch" in done.stderr.lower()
+    assert not (checkout.folder / "data" / DATA_FILE).exists()
 
 
-def test_dvc_finds_the_champion_and_leaves_no_pointer_behind(
+def test_dvc_pulls_the_champion_and_leaves_nothing_behind(
     checkout: Checkout, bucket: Bucket, trained: list[Pointer]
 ) -> None:
     registry.promote(bucket, trained[0], "first", "test", {})
     done = checkout.make("check-model")
     assert done.returncode == 0, done.stdout
-    (folder,) = (checkout.folder / ".dvc" / "cache" / "files" / "md5" / trained[0].md5[:2]).iterdir()
-    assert folder.name == trained[0].md5[2:]
-    assert not (checkout.folder / "champion.dvc").exists()
+    assert "3 files added" in done.stdout
+    assert list(checkout.folder.glob("champion-*")) == []
 
 
 def test_no_champion_fails(checkout: Checkout, bucket: Bucket) -> None:
@@ -77,7 +79,7 @@ def test_no_champion_fails(checkout: Checkout, bucket: Bucket) -> None:
 
 def test_a_store_that_is_away_is_one_line(checkout: Checkout, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
-    done = fetch(checkout)
+    done = pull(checkout)
     assert done.returncode == 1
     assert done.stderr.startswith("run_dvc: the store does not answer")
     assert len(done.stderr.splitlines()) == 1
