@@ -15,7 +15,7 @@ def name_remote(bucket: Bucket) -> None:
     from dvc.config import Config
 
     with Config(str(PROJECT / ".dvc")).edit("local") as config:
-        config["remote"] = {REMOTE: {"url": bucket.dvc_url, "verify": True}}
+        config.setdefault("remote", {})[REMOTE] = {"url": bucket.dvc_url, "verify": True}
 
 
 def main(arguments: list[str]) -> int:
