@@ -5,10 +5,13 @@ PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 # What .env says wins over what the shell has, as it does for the services.
 WITH_ENV = if [ -f .env ]; then set -a; . ./.env; set +a; unset AWS_PROFILE AWS_SESSION_TOKEN; fi;
+TESTS ?= tests
+# Everything below the project that is not in a hidden folder
+FIND := find . -type d -name '.?*' -prune -o -type f
 export PYTHONDONTWRITEBYTECODE :=
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-17s %s\n", $$1, $$2}'
 
 up: $(INSTALLED)  ## Start the whole stack on 127.0.0.1 and serve the first release
 	@$(PYTHON) -m local.stack up
@@ -32,12 +35,35 @@ data: $(INSTALLED)  ## Validate, version and push a new table: make data CSV=pat
 check: $(INSTALLED)  ## Check every pointer against the bytes in the bucket
 	@$(WITH_ENV) $(PYTHON) -m src.checker
 
-lint: $(INSTALLED)  ## Check style and types
+check-data: $(INSTALLED)  ## Check that the bucket holds the data, each md5, and that DVC pulls it
+	@$(WITH_ENV) $(PYTHON) -m src.checker data
+	@$(WITH_ENV) $(PYTHON) -m src.run_dvc pull data.dvc
+
+check-model: $(INSTALLED)  ## Check that every release is whole, loads and predicts, and that DVC pulls the champion
+	@$(WITH_ENV) $(PYTHON) -m src.checker model
+	@$(WITH_ENV) folder=$$(mktemp -d champion-XXXXXX) && trap "rm -rf $$folder" EXIT \
+		&& $(PYTHON) -m src.registry current > $$folder/current.dvc \
+		&& $(PYTHON) -m src.run_dvc pull $$folder/current.dvc
+
+lint: $(INSTALLED)  ## Check the style of code, notebooks and Dockerfiles, and the types
 	@$(PYTHON) -m flake8
+	@$(FIND) -name '*.ipynb' -print0 | xargs -0 -r $(PYTHON) -m nbqa flake8
+	@$(FIND) -name '*Dockerfile*' ! -name '*.dockerignore' -print0 | xargs -0 -r $(VENV)/bin/hadolint
 	@$(PYTHON) -m mypy
 
 test: lint  ## Run lint and every test
 	@$(PYTHON) -m pytest -n 2 --dist loadfile
+
+test-unit: $(INSTALLED)  ## Run the unit tests with coverage: junit.xml, coverage.xml; make test-unit TESTS=path
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/integration --ignore tests/e2e --junitxml junit.xml \
+		--cov src --cov-report term --cov-report xml $(TESTS)
+
+test-integration: $(INSTALLED)  ## Run the tests on real services and on the whole stack: junit.xml
+	@$(PYTHON) -m pytest tests/integration tests/e2e -n 2 --dist loadfile --junitxml junit.xml
+
+metrics-md: $(INSTALLED)  ## Train this branch's model and compare it with the champion: metrics.md
+	@$(WITH_ENV) $(PYTHON) -m src.compare_branch > metrics.md
+	@cat metrics.md
 
 bench-dag: $(INSTALLED)  ## Compare the wall time of the DAG with that of six empty tasks
 	@$(PYTHON) -m local.bench_dag
@@ -65,5 +91,5 @@ $(INSTALLED): requirements.txt
 	@$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt
 	@touch $@
 
-.PHONY: help up down status logs run data check lint test bench-dag bench-search lock clean
+.PHONY: help up down status logs run data check check-data check-model lint test test-unit test-integration metrics-md bench-dag bench-search lock clean
 .DEFAULT_GOAL := help

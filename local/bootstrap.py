@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-from dvc.config import Config
-
 from src.bucket import DVC_PREFIX, Bucket, read_files
 from src.config import DATA_POINTER, PROJECT
 from src.errors import IntegrityError, MissingError
 from src.pointer import Pointer
+from src.run_dvc import name_remote
 from src.workspace import open_workspace
 
 SOURCES = (PROJECT / "local" / "bootstrap", PROJECT / ".dvc" / "cache")  # both laid out as a DVC remote
@@ -22,8 +21,7 @@ def publish_data(say: Callable[[str], None]) -> None:
     """
     bucket = Bucket.from_environment()
     bucket.create()
-    with Config(str(PROJECT / ".dvc")).edit("local") as config:
-        config["remote"] = {"bucket": {"url": bucket.dvc_url}}
+    name_remote(bucket)
     pointer = Pointer.from_yaml(DATA_POINTER.read_text())
     try:
         bucket.verify(pointer)

@@ -115,14 +115,19 @@ test_model.__test__ = False  # type: ignore[attr-defined]  # pytest takes its na
 
 
 def check_metrics(tested: PointerDict, sides: Mapping[str, PointerDict]) -> dict[str, Any]:
-    """Score challenger and champion on the same test rows and decide.
+    """Register the challenger, and decide; returns what :func:`compare_with_champion` does."""
+    registry.register(Bucket.from_environment(), Pointer.from_dict(tested))
+    return compare_with_champion(tested, sides)
+
+
+def compare_with_champion(tested: PointerDict, sides: Mapping[str, PointerDict]) -> dict[str, Any]:
+    """Score challenger and champion on the same test rows and decide; nothing is registered or promoted.
 
     Returns ``promote`` (bool), ``reason``, ``release`` and ``champion`` (ids, the latter None before the first
     promotion) and ``metrics`` of both.
     """
     bucket = Bucket.from_environment()
     pointer = Pointer.from_dict(tested)
-    registry.register(bucket, pointer)
     champion = registry.current(bucket)
     scores: dict[str, dict[str, float]] = {}
     if champion is None:

@@ -1,5 +1,6 @@
 """Fixtures: one object store for the session, a bucket of its own for each test."""
 
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,15 @@ from tests.services import Service, gateway
 
 ACCESS_KEY, SECRET_KEY = "test-access", secrets.token_hex(16)
 CANDIDATES: tuple[dict[str, float], ...] = ({}, {"C": 0.5}, {"C": 0.25})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_bucket_but_the_tests() -> Iterator[None]:
+    """Take a person's own bucket, or that of CI, out of the environment, so that no test can reach it."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in [name for name in os.environ if name == "BUCKET" or name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        yield
 
 
 @pytest.fixture(scope="session")

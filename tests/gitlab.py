@@ -1,0 +1,73 @@
+"""A merge request's pipeline on this machine: ``gitlab-ci-local`` reads ``.gitlab-ci.yml`` and runs its jobs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.throwaway import Checkout
+from src.config import PROJECT
+
+RUNNER = shutil.which("gitlab-ci-local")
+MERGE_REQUEST = {"CI_PIPELINE_SOURCE": "merge_request_event", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main"}
+PUSH = {"CI_PIPELINE_SOURCE": "push"}
+QUICK = {  # what keeps a job short here: installed packages, known types, and one module of tests
+    "VENV": str(Path(sys.executable).parent.parent),
+    "MYPY_CACHE_DIR": str(PROJECT / ".mypy_cache"),
+    "TESTS": "-n 0 tests/test_pointer.py",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a pipeline ended: its exit code, the jobs that started, those that failed, and what was printed."""
+
+    code: int
+    started: set[str]
+    failed: set[str]
+    output: str
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout on branch ``develop`` of a project whose default branch is ``main``."""
+
+    checkout: Checkout
+
+    def git(self, *arguments: str) -> None:
+        identity = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.org"]
+        subprocess.run(["git", *identity, *arguments], cwd=self.checkout.folder, check=True, capture_output=True)
+
+    def commit(self) -> None:
+        """Make the folder a repository, as a clone from GitLab would be."""
+        self.git("init", "--quiet", "--initial-branch", "develop")
+        self.git("remote", "add", "origin", "git@gitlab.example.org:team/wine.git")
+        self.git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "A change")
+
+    def run(self, event: dict[str, str], *arguments: str) -> Outcome:
+        """Run the pipeline that ``event`` starts, with the environment's bucket as its CI/CD variables."""
+        bucket = {name: value for name, value in os.environ.items() if name == "BUCKET" or name.startswith("AWS_")}
+        how = ("--force-shell-executor", "--shell-isolation", "--no-artifacts-to-source")
+        output = self.ask(event | QUICK | bucket, *how, *arguments)
+        lines = output.stdout.splitlines()
+        started = {found[1] for line in lines if (found := re.match(r"(\w+) +starting ", line))}
+        failed = {found[1] for line in lines if (found := re.match(r" *FAIL +(\w+)", line))}
+        return Outcome(output.returncode, started, failed, output.stdout)
+
+    def ask(self, variables: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run ``gitlab-ci-local``; returns what it printed."""
+        assert RUNNER, "gitlab-ci-local is not installed"
+        command = [RUNNER, *arguments, "--home", str(self.checkout.folder.parent), "--no-color"]
+        for name, value in variables.items():
+            command += ["--variable", f"{name}={value}"]
+        own = {"GCL_IGNORE_PREDEFINED_VARS": "CI_PIPELINE_SOURCE"}
+        return subprocess.run(command, cwd=self.checkout.folder, env=os.environ | own, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, check=False, timeout=300)
+
+    def artifact(self, job: str, name: str) -> str:
+        return (self.checkout.folder / ".gitlab-ci-local" / "artifacts" / job / name).read_text()

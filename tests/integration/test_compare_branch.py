@@ -1,0 +1,43 @@
+"""A branch's model is trained and compared on a real bucket; the registry stays as it was."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from src import compare_branch, metrics, registry
+from src.bucket import Bucket
+from src.config import PROJECT, PROMOTION_RULE
+from src.errors import MissingError
+from src.pointer import Pointer
+
+
+def registry_of(bucket: Bucket) -> dict[str, bytes]:
+    return {key: bucket.get(key) for key in bucket.list("registry/")}
+
+
+def test_both_sides_their_change_and_what_differs_are_shown(bucket: Bucket, trained: list[Pointer]) -> None:
+    registry.promote(bucket, trained[1], "better", "test", {})
+    before = registry_of(bucket)
+    text = compare_branch.compare_branch()
+    branch, champion = (registry.load(bucket, pointer).metrics["test"] for pointer in trained[:2])
+    assert f"| release | `{trained[0].id}` | `{trained[1].id}` | |" in text
+    for name, value in branch.items():
+        change = f"{value - champion[name]:+.4f}"
+        assert f"| {name} | {value:.4f} | {champion[name]:.4f} | {change} |" in text
+    decision = metrics.compare(branch, champion, PROMOTION_RULE)
+    assert f"**The challenger would not be promoted:** {decision.reason}." in text
+    assert text.endswith("| what differs | challenger | champion |\n| --- | --- | --- |\n"
+                         "| parameters: C | `1.0` | `0.5` |")
+    assert registry_of(bucket) == before
+
+
+def test_data_that_is_not_in_the_bucket_is_named_with_an_exit_code(bucket: Bucket) -> None:
+    with pytest.raises(MissingError, match="lacks dvc/files/md5"):
+        compare_branch.compare_branch()
+    done = subprocess.run([sys.executable, "-m", "src.compare_branch"], cwd=PROJECT, env=os.environ,
+                          capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    *_, line = done.stderr.splitlines()
+    assert line.startswith(f"compare_branch: bucket {bucket.name} lacks dvc/files/md5")

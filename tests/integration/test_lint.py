@@ -1,0 +1,78 @@
+"""``make lint`` and the hook that runs it before a commit: clean here, and red on each kind of file."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from local.throwaway import throwaway_checkout
+from src.config import PROJECT
+from tests.gitlab import Project
+from tests.services import BIN
+
+FAULTS = {
+    "src/fault.py": ("import os\n", "F401 'os' imported but unused"),
+    "notebooks/A fault.ipynb": (
+        json.dumps({
+            "cells": [{"cell_type": "code", "execution_count": None, "id": "a", "metadata": {}, "outputs": [],
+                       "source": ["import os"]}],
+            "metadata": {"language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 5,
+        }),
+        "F401 'os' imported but unused",
+    ),
+    "docker/Dockerfile": ("FROM debian:latest\n", "DL3007"),
+    "docker/api.Dockerfile": ("FROM debian\n", "DL3006"),
+    "src/wrong_type.py": ('COUNT: int = "one"\n', "Incompatible types in assignment"),
+}
+
+
+@pytest.fixture(scope="module")
+def project() -> Iterator[Project]:
+    """Return a repository whose types are known already, as far as they are here."""
+    with pytest.MonkeyPatch.context() as monkeypatch, throwaway_checkout() as checkout:
+        monkeypatch.setenv("MYPY_CACHE_DIR", str(PROJECT / ".mypy_cache"))
+        project = Project(checkout)
+        project.commit()
+        yield project
+
+
+@contextmanager
+def fault(project: Project, file: str) -> Iterator[str]:
+    """Add a faulty file for a while; gives the words that name its fault."""
+    content, words = FAULTS[file]
+    path = project.checkout.folder / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    project.git("add", "--all")
+    yield words
+    path.unlink()
+    project.git("add", "--all")
+
+
+@pytest.mark.parametrize("file", FAULTS)
+def test_each_linter_stops_a_fault(project: Project, file: str) -> None:
+    with fault(project, file) as words:
+        done = project.checkout.make("lint")
+    assert done.returncode != 0
+    (line,) = [line for line in done.stdout.splitlines() if words in line]
+    assert Path(file).name in line
+
+
+def pre_commit(folder: Path, home: Path) -> "subprocess.CompletedProcess[str]":
+    env = os.environ | {"PRE_COMMIT_HOME": str(home), "VENV": str(Path(sys.executable).parent.parent)}
+    return subprocess.run([str(BIN / "pre-commit"), "run", "--all-files"], cwd=folder, env=env, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+
+
+def test_the_hook_passes_here_and_stops_a_fault(project: Project, tmp_path: Path) -> None:
+    done = pre_commit(project.checkout.folder, tmp_path)
+    assert done.returncode == 0, done.stdout
+    with fault(project, "src/fault.py") as words:
+        done = pre_commit(project.checkout.folder, tmp_path)
+    assert done.returncode != 0
+    assert words in done.stdout
