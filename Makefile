@@ -52,7 +52,7 @@ lint: $(INSTALLED)  ## Check the style of code, notebooks and Dockerfiles, and t
 	@$(PYTHON) -m mypy
 
 test: lint  ## Run lint and every test
-	@$(PYTHON) -m pytest -n 2 --dist loadfile
+	@$(PYTHON) -m pytest -n 3 --dist loadfile
 
 test-unit: $(INSTALLED)  ## Run the unit tests with coverage: junit.xml, coverage.xml; make test-unit TESTS=path
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/integration --ignore tests/e2e --junitxml junit.xml \

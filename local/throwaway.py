@@ -47,7 +47,7 @@ def throwaway_checkout() -> Iterator[Checkout]:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / file, target)
         (checkout.folder / ".venv").symlink_to(sys.prefix)
-        subprocess.run(["git", "init", "--quiet"], cwd=checkout.folder, check=True)
+        subprocess.run(["git", "init", "--quiet", "--initial-branch", "develop"], cwd=checkout.folder, check=True)
         try:
             yield checkout
         finally:

@@ -6,6 +6,7 @@ the cell tagged ``readme-picture``.
 
 import argparse
 import base64
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,9 +26,18 @@ def execute(folder: Path, notebook: Path, picture: Path) -> None:
         papermill.PapermillExecutionError: a cell failed.
 
     """
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # a shell's own would keep pictures back
     with TemporaryDirectory() as temporary:
         executed = Path(temporary) / "executed.ipynb"
-        papermill.execute_notebook(NOTEBOOK, executed, cwd=folder, kernel_name="python3", progress_bar=False)
+        papermill.execute_notebook(
+            NOTEBOOK,
+            executed,
+            cwd=folder,
+            kernel_name="python3",
+            progress_bar=False,
+            iopub_timeout=60,  # seconds; after the default of 4, a busy machine's late outputs would be dropped
+            raise_on_iopub_timeout=True,
+        )
         content = clean(nbformat.read(executed, as_version=4))
     nbformat.write(content, notebook)
     picture.parent.mkdir(exist_ok=True)

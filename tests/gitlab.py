@@ -43,7 +43,6 @@ class Project:
 
     def commit(self) -> None:
         """Make the folder a repository, as a clone from GitLab would be."""
-        self.git("init", "--quiet", "--initial-branch", "develop")
         self.git("remote", "add", "origin", "git@gitlab.example.org:team/wine.git")
         self.git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
         self.git("add", "--all")

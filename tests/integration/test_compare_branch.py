@@ -8,7 +8,7 @@ import pytest
 
 from src import compare_branch, metrics, registry
 from src.bucket import Bucket
-from src.config import PROJECT, PROMOTION_RULE
+from src.config import PARAMETERS, PROJECT, PROMOTION_RULE
 from src.errors import MissingError
 from src.pointer import Pointer
 
@@ -27,9 +27,10 @@ def test_both_sides_their_change_and_what_differs_are_shown(bucket: Bucket, trai
         change = f"{value - champion[name]:+.4f}"
         assert f"| {name} | {value:.4f} | {champion[name]:.4f} | {change} |" in text
     decision = metrics.compare(branch, champion, PROMOTION_RULE)
-    assert f"**The challenger would not be promoted:** {decision.reason}." in text
+    verdict = "would" if decision.promote else "would not"
+    assert f"**The challenger {verdict} be promoted:** {decision.reason}." in text
     assert text.endswith("| what differs | challenger | champion |\n| --- | --- | --- |\n"
-                         "| parameters: C | `1.0` | `0.5` |")
+                         f"| parameters: C | `{PARAMETERS['C']}` | `0.5` |")
     assert registry_of(bucket) == before
 
 

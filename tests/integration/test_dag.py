@@ -70,19 +70,12 @@ def test_the_dag_is_the_documented_one_and_parses_without_heavy_imports(airflow:
         assert task["backoff"] and task["callback"] and task["doc"]
 
 
-def test_a_run_promotes_and_the_next_one_skips_the_update(
-    airflow: dict[str, str], bucket: Bucket, data_in_bucket: Pointer
-) -> None:
-    first, log = run_dag(airflow)
-    assert first["state"] == "success", log
-    assert {task["state"] for task in first["tasks"].values()} == {"success"}
+def test_a_run_makes_the_first_champion(airflow: dict[str, str], bucket: Bucket, data_in_bucket: Pointer) -> None:
+    done, log = run_dag(airflow)
+    assert done["state"] == "success", log
+    assert {task["state"] for task in done["tasks"].values()} == {"success"}
     champion = registry.current(bucket)
     assert champion and champion.meta["task"] == "wine_quality.train_model"
-    second, _ = run_dag(airflow)
-    assert second["state"] == "success"
-    assert second["tasks"]["update_model"]["state"] == "skipped"
-    assert [state["state"] for name, state in second["tasks"].items() if name != "update_model"] == ["success"] * 5
-    assert registry.current(bucket) == champion
 
 
 def test_bytes_that_no_retry_can_mend_fail_at_once_by_one_clear_line(
