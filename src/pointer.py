@@ -46,10 +46,6 @@ class Pointer:
         """Return a copy whose ``meta`` holds ``meta`` too."""
         return replace(self, meta={**self.meta, **meta})
 
-    def without_meta(self, *keys: str) -> "Pointer":
-        """Return a copy whose ``meta`` lacks ``keys``."""
-        return replace(self, meta={key: value for key, value in self.meta.items() if key not in keys})
-
     def to_dict(self) -> dict[str, Any]:
         """Return the ``.dvc`` file's content as plain types, fit for JSON, YAML and XCom."""
         sizes = {"size": self.size, "nfiles": self.nfiles}
