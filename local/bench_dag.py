@@ -1,7 +1,7 @@
 """``make bench-dag``: the wall time of the daily DAG beside that of six empty tasks, on the same Airflow.
 
 Where the time goes: Airflow itself takes about a second a task; importing pandas, scikit-learn, skl2onnx and DVC takes
-two seconds a task, which ``local/executor.py`` pays once; DVC's push and pull take 0.2 to 0.6 seconds each, most of it
+two seconds a task, which ``workers/preload.py`` pays once; DVC's push and pull take 0.2 to 0.6 seconds each, most of it
 in opening connections and listing the remote.
 """
 
