@@ -16,6 +16,9 @@ help:  ## List the targets
 up: $(INSTALLED)  ## Start the whole stack on 127.0.0.1 and serve the first release
 	@$(PYTHON) -m local.stack up
 
+env: $(INSTALLED)  ## Write .env with random secrets, or add the keys it lacks
+	@$(PYTHON) -m local.stack env
+
 down: $(INSTALLED)  ## Stop every process; the data stays
 	@$(PYTHON) -m local.stack down
 
@@ -91,5 +94,5 @@ $(INSTALLED): requirements.txt
 	@$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt
 	@touch $@
 
-.PHONY: help up down status logs run data check check-data check-model lint test test-unit test-integration metrics-md bench-dag bench-search lock clean
+.PHONY: help up env down status logs run data check check-data check-model lint test test-unit test-integration metrics-md bench-dag bench-search lock clean
 .DEFAULT_GOAL := help

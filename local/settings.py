@@ -1,4 +1,4 @@
-"""The settings of the stack on one machine: every key of ``.env``, checked before anything starts."""
+"""The settings of the stack, on one machine or in containers: every key of ``.env``, checked before anything starts."""
 
 import base64
 import difflib
@@ -21,6 +21,7 @@ STACK_HOME = PROJECT / ".stack"
 Port = Annotated[int, Field(ge=1, le=65535)]
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=8)]
+UrlSafe = Annotated[str, Field(min_length=8, pattern=r"^[A-Za-z0-9._~-]+$", repr=False)]
 
 
 class StackSettings(BaseModel):
@@ -46,6 +47,7 @@ class StackSettings(BaseModel):
     airflow_user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     airflow_password: Secret
     airflow__api_auth__jwt_secret: Secret
+    airflow__api__secret_key: Secret
     airflow__core__fernet_key: Annotated[SecretStr, Field(min_length=44, max_length=44)]
     clearml_project: str
     clearml_api_host: str
@@ -54,6 +56,13 @@ class StackSettings(BaseModel):
     clearml_api_access_key: str
     clearml_api_secret_key: SecretStr
     git_commit: str
+    minio_root_user: Annotated[str, Field(min_length=3)]
+    minio_root_password: Secret
+    minio_console_port: Port
+    api_access_key_id: Annotated[str, Field(min_length=3)]
+    api_secret_access_key: Secret
+    postgres_password: UrlSafe
+    redis_password: UrlSafe
 
     @property
     def ports(self) -> dict[str, int]:
@@ -80,6 +89,7 @@ FIRST_VALUES: dict[str, Callable[[], str]] = {
     "AIRFLOW_USER": lambda: "admin",
     "AIRFLOW_PASSWORD": lambda: secrets.token_urlsafe(12),
     "AIRFLOW__API_AUTH__JWT_SECRET": lambda: secrets.token_hex(32),
+    "AIRFLOW__API__SECRET_KEY": lambda: secrets.token_hex(32),
     "AIRFLOW__CORE__FERNET_KEY": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     "CLEARML_PROJECT": lambda: "",
     "CLEARML_API_HOST": lambda: "",
@@ -88,6 +98,13 @@ FIRST_VALUES: dict[str, Callable[[], str]] = {
     "CLEARML_API_ACCESS_KEY": lambda: "",
     "CLEARML_API_SECRET_KEY": lambda: "",
     "GIT_COMMIT": lambda: "",
+    "MINIO_ROOT_USER": lambda: secrets.token_hex(8),
+    "MINIO_ROOT_PASSWORD": lambda: secrets.token_hex(20),
+    "MINIO_CONSOLE_PORT": lambda: "9001",
+    "API_ACCESS_KEY_ID": lambda: secrets.token_hex(8),
+    "API_SECRET_ACCESS_KEY": lambda: secrets.token_hex(20),
+    "POSTGRES_PASSWORD": lambda: secrets.token_hex(20),
+    "REDIS_PASSWORD": lambda: secrets.token_hex(20),
 }
 
 
@@ -104,6 +121,17 @@ def write_env() -> bool:
     return True
 
 
+def add_missing_keys() -> list[str]:
+    """Add to an older ``.env`` the keys that it lacks, with their first values; returns them."""
+    known = dotenv_values(ENV)
+    missing = [key for key in FIRST_VALUES if key not in known]
+    if missing:
+        with ENV.open("a") as file:
+            file.writelines(f"\n{key}={FIRST_VALUES[key]()}" for key in missing)
+            file.write("\n")
+    return missing
+
+
 def read_env(path: Path = ENV) -> tuple[StackSettings, dict[str, str]]:
     """Return ``.env`` as settings, and as the variables that a process is given.
 
@@ -118,7 +146,8 @@ def read_env(path: Path = ENV) -> tuple[StackSettings, dict[str, str]]:
         return StackSettings.model_validate(values), values
     except ValidationError as error:
         problems = "; ".join(_explain(str(fault["loc"][0]), fault["type"], fault["msg"]) for fault in error.errors())
-        raise ConfigError(f"{path.name}: {problems}. Each key is described in {ENV_EXAMPLE.name}") from error
+        hint = "; make env adds missing keys" if "is missing" in problems else ""
+        raise ConfigError(f"{path.name}: {problems}. Each key is described in {ENV_EXAMPLE.name}{hint}") from error
 
 
 def _fill_in(line: str) -> str:

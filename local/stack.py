@@ -1,4 +1,4 @@
-"""The whole stack on one machine: ``python -m local.stack up | down | status``; the Makefile calls it."""
+"""The whole stack on one machine: ``python -m local.stack env | up | down | status``; the Makefile calls it."""
 
 import argparse
 import json
@@ -15,15 +15,28 @@ import psutil
 
 from local import services
 from local.airflow_client import Airflow
-from local.bootstrap import publish_data
 from local.services import AIRFLOW_PROGRAMS, PROGRAMS, StartError, wait_until
-from local.settings import ENV, STACK_HOME, StackSettings, read_env, write_env
+from local.settings import ENV, STACK_HOME, StackSettings, add_missing_keys, read_env, write_env
 from src.api.schemas import EXAMPLE
+from src.bootstrap import publish_data
+from src.bucket import Bucket
 from src.errors import ConfigError, StackError
+from src.run_dvc import name_remote
 
 TOOLS = ("git", "juicefs", "airflow", "dvc", "streamlit", "uvicorn")
 START = time.monotonic()
 ENV_COPY = STACK_HOME / "env"  # what the running services were started with
+
+
+def env() -> None:
+    """Write ``.env`` where there is none; where there is one, add the keys it lacks and check it."""
+    if write_env():
+        print("Wrote .env with random secrets (mode 600).")
+    elif added := add_missing_keys():
+        print(f"Added to .env: {', '.join(added)}.")
+    else:
+        print(".env is there already.")
+    read_env()
 
 
 def up() -> None:
@@ -39,6 +52,7 @@ def up() -> None:
         return
     migration = _start(settings, env)
     publish_data(say)
+    name_remote(Bucket.from_environment())
     with Airflow(settings) as airflow:
         _start_airflow(migration, airflow)
         release = _release(settings) or _make_first_release(settings, airflow)
@@ -222,8 +236,8 @@ def _memory(process: psutil.Process) -> int:
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m local.stack")
-    parser.add_argument("command", choices=("up", "down", "status"))
-    command = {"up": up, "down": down, "status": status}[parser.parse_args().command]
+    parser.add_argument("command", choices=("env", "up", "down", "status"))
+    command = {"env": env, "up": up, "down": down, "status": status}[parser.parse_args().command]
     try:
         command()
     except StackError as error:

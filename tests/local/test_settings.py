@@ -73,6 +73,19 @@ def test_secrets_are_masked_when_printed(env: Path) -> None:
         assert values[key] not in repr(stack)
 
 
+def test_an_older_env_gets_the_keys_it_lacks_and_keeps_the_rest(env: Path) -> None:
+    before = read_env(env)[1]
+    lines = [line for line in env.read_text().splitlines() if not line.startswith(("REDIS_", "BUCKET="))]
+    env.write_text("\n".join([*lines, "BUCKET=mine"]))
+    with pytest.raises(ConfigError, match="REDIS_PASSWORD is missing.*make env adds missing keys"):
+        read_env(env)
+    assert settings.add_missing_keys() == ["REDIS_PASSWORD"]
+    after = read_env(env)[1]
+    assert after["REDIS_PASSWORD"] != before["REDIS_PASSWORD"]
+    assert after == before | {"BUCKET": "mine", "REDIS_PASSWORD": after["REDIS_PASSWORD"]}
+    assert settings.add_missing_keys() == []
+
+
 def test_a_missing_file_is_told_with_its_mend(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no .env; write it with: make up"):
         read_env(tmp_path / ".env")

@@ -1,19 +1,23 @@
-"""The first bytes of the bucket: what ``data.dvc`` names comes from ``local/bootstrap`` unless it is there already."""
+"""The first state of a store: the bucket, the data that ``data.dvc`` names, and who may do what there.
 
+``make up`` calls :func:`publish_data`; the containers run ``python -m src.bootstrap`` with the store's root keys.
+"""
+
+import sys
 from collections.abc import Callable
 
+from src.access import AccessSettings, grant
 from src.bucket import DVC_PREFIX, Bucket, read_files
-from src.config import DATA_POINTER, PROJECT
-from src.errors import IntegrityError, MissingError
+from src.config import DATA_POINTER, PROJECT, load_environment, read_settings
+from src.errors import IntegrityError, MissingError, StackError
 from src.pointer import Pointer
-from src.run_dvc import name_remote
 from src.workspace import open_workspace
 
 SOURCES = (PROJECT / "local" / "bootstrap", PROJECT / ".dvc" / "cache")  # both laid out as a DVC remote
 
 
 def publish_data(say: Callable[[str], None]) -> None:
-    """Make sure that the bucket is there and holds the data; point the DVC remote ``bucket`` at it.
+    """Make sure that the bucket is there and holds the data, which comes from ``local/bootstrap`` where it does not.
 
     Raises:
         MissingError: neither the bucket, nor ``local/bootstrap``, nor DVC's cache has the bytes.
@@ -21,7 +25,6 @@ def publish_data(say: Callable[[str], None]) -> None:
     """
     bucket = Bucket.from_environment()
     bucket.create()
-    name_remote(bucket)
     pointer = Pointer.from_yaml(DATA_POINTER.read_text())
     try:
         bucket.verify(pointer)
@@ -48,3 +51,19 @@ def _read_local(key: str) -> bytes:
             return path.read_bytes()
     raise MissingError(f"neither the bucket nor local/bootstrap has {key}, which data.dvc names; "
                        "push it where it was made with: make data CSV=path, or go back: git checkout HEAD~1 data.dvc")
+
+
+def main() -> int:
+    """Make the bucket, its data and, where keys for them are given, its users; returns the exit code."""
+    load_environment()
+    try:
+        publish_data(print)
+        grant(Bucket.from_environment(), read_settings(AccessSettings), print)
+    except StackError as error:
+        print(f"bootstrap: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Least-privilege access to the bucket, made through MinIO's admin API by whoever holds the store's root keys."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from minio import MinioAdmin
+from minio.credentials import StaticProvider
+from minio.error import MinioAdminException
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from urllib3.exceptions import HTTPError
+
+from src.bucket import DVC_PREFIX, Bucket
+from src.errors import StoreError
+
+READ = ("s3:GetObject",)
+WRITE = (*READ, "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
+
+
+class AccessSettings(BaseSettings):
+    """The keys that users of the bucket are to have; without the pipeline's, the store's owner makes them."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    pipeline_access_key_id: str | None = Field(None, min_length=3, description="Reads and adds; deletes nothing")
+    pipeline_secret_access_key: SecretStr | None = Field(None, min_length=8)
+    api_access_key_id: str | None = Field(None, min_length=3, description="Reads the champion and what DVC stored")
+    api_secret_access_key: SecretStr | None = Field(None, min_length=8)
+
+
+def grant(bucket: Bucket, settings: AccessSettings, say: Callable[[str], None]) -> None:
+    """Make the two users and their policies, or mend them; the bucket's own keys must be the store's root keys.
+
+    Raises:
+        StoreError: the store refuses, or has no such API.
+
+    """
+    users = {
+        "pipeline": (settings.pipeline_access_key_id, settings.pipeline_secret_access_key, ("*",), WRITE),
+        "api": (settings.api_access_key_id, settings.api_secret_access_key, ("registry/*", f"{DVC_PREFIX}/*"), READ),
+    }
+    admin = _open_admin(bucket)
+    for name, (key, secret, objects, actions) in users.items():
+        if not key or not secret:
+            say(f"access of {name}: not made here, for no keys are given")
+            continue
+        policy = f"{bucket.name}-{name}"
+        try:
+            admin.policy_add(policy, policy=describe_policy(bucket.name, objects, actions))
+            admin.user_add(key, secret.get_secret_value())
+            admin.policy_set(policy, user=key)
+        except (MinioAdminException, HTTPError) as error:
+            raise StoreError(f"the store does not make the user of {name}: {error}") from error
+        say(f"access of {name}: {', '.join(actions)} on {', '.join(objects)}")
+
+
+def describe_policy(bucket: str, objects: tuple[str, ...], actions: tuple[str, ...]) -> dict[str, Any]:
+    """Return the policy that lets its holder list the bucket and do ``actions`` on ``objects``, in AWS's own form."""
+    arn = f"arn:aws:s3:::{bucket}"
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetBucketLocation"], "Resource": [arn]},
+            {"Effect": "Allow", "Action": list(actions), "Resource": [f"{arn}/{key}" for key in objects]},
+        ],
+    }
+
+
+def _open_admin(bucket: Bucket) -> MinioAdmin:
+    address = urlsplit(bucket.endpoint)
+    keys = boto3.Session().get_credentials().get_frozen_credentials()
+    return MinioAdmin(
+        endpoint=address.netloc,
+        credentials=StaticProvider(keys.access_key, keys.secret_key),
+        region=bucket.client.meta.region_name,
+        secure=address.scheme == "https",
+    )

@@ -1,0 +1,104 @@
+"""The first state of a store: data where there is none, and users who may do what they need and no more."""
+
+import secrets
+from dataclasses import dataclass
+
+import pytest
+from botocore.exceptions import ClientError
+from pydantic import SecretStr
+
+from src import bootstrap, registry
+from src.access import AccessSettings, grant
+from src.bucket import Bucket
+from src.errors import StoreError
+from src.pointer import Pointer
+from src.workspace import open_workspace
+from tests.conftest import committed_data
+
+
+@dataclass(frozen=True)
+class User:
+    """A user of the store, by its keys."""
+
+    key: str
+    secret: str
+
+    def enter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", self.key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", self.secret)
+
+
+@pytest.fixture
+def users(bucket: Bucket) -> tuple[User, User]:
+    """Return the pipeline's and the API's user of the test's own bucket."""
+    pipeline, api = (User(secrets.token_hex(8), secrets.token_hex(16)) for _ in range(2))
+    grant(bucket, settings(pipeline, api), print)
+    return pipeline, api
+
+
+def settings(pipeline: User, api: User) -> AccessSettings:
+    return AccessSettings(
+        pipeline_access_key_id=pipeline.key, pipeline_secret_access_key=SecretStr(pipeline.secret),
+        api_access_key_id=api.key, api_secret_access_key=SecretStr(api.secret),
+    )
+
+
+def test_the_command_makes_bucket_data_and_users_and_may_be_repeated(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BUCKET", f"{bucket.name}-new")
+    for name in ("PIPELINE", "API"):
+        monkeypatch.setenv(f"{name}_ACCESS_KEY_ID", secrets.token_hex(8))
+        monkeypatch.setenv(f"{name}_SECRET_ACCESS_KEY", secrets.token_hex(16))
+    assert bootstrap.main() == 0
+    assert "copying from local/bootstrap" in capsys.readouterr().out
+    Bucket.from_environment().verify(committed_data())
+    assert bootstrap.main() == 0
+    assert "in the bucket already" in capsys.readouterr().out
+
+
+def test_without_keys_no_user_is_made(
+    bucket: Bucket, data_in_bucket: Pointer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bootstrap.main() == 0
+    assert "access of pipeline: not made here" in capsys.readouterr().out
+
+
+def test_the_pipeline_pushes_and_promotes_and_deletes_nothing(
+    bucket: Bucket, trained: list[Pointer], users: tuple[User, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users[0].enter(monkeypatch)
+    own = Bucket.from_environment()
+    with open_workspace(own) as workspace:
+        (workspace.folder / "new.csv").write_text("a\n1\n")
+        workspace.push(workspace.folder / "new.csv")
+    registry.register(own, trained[0])
+    registry.promote(own, trained[0], "first", "test", {})
+    with pytest.raises(ClientError, match="AccessDenied"):
+        own.client.delete_object(Bucket=own.name, Key=registry.CURRENT)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        own.client.create_bucket(Bucket=f"{own.name}-other")
+    assert registry.current(bucket)
+
+
+def test_the_api_reads_the_champion_and_writes_nothing(
+    bucket: Bucket, trained: list[Pointer], users: tuple[User, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.promote(bucket, trained[0], "first", "test", {})
+    bucket.put("logs/task.log", b"not for the API")
+    users[1].enter(monkeypatch)
+    own = Bucket.from_environment()
+    champion = registry.current(own)
+    assert champion and registry.load(own, champion)
+    for refused in (lambda: own.put(registry.CURRENT, b"mine"), lambda: own.get("logs/task.log")):
+        with pytest.raises(StoreError, match="AccessDenied"):
+            refused()
+    assert bucket.get(registry.CURRENT) != b"mine"
+
+
+def test_a_user_who_is_not_root_makes_no_users(
+    bucket: Bucket, users: tuple[User, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users[0].enter(monkeypatch)
+    with pytest.raises(StoreError, match="does not make the user of pipeline"):
+        grant(Bucket.from_environment(), settings(*users), print)
