@@ -8,6 +8,10 @@ WITH_ENV = if [ -f .env ]; then set -a; . ./.env; set +a; unset AWS_PROFILE AWS_
 TESTS ?= tests
 # Everything below the project that is not in a hidden folder
 FIND := find . -type d -name '.?*' -prune -o -type f
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+# What docker inspect says of a container: its service, its state, and its health or exit code
+CONTAINER := {{index .Config.Labels "com.docker.compose.service"}} {{.State.Status}} \
+	{{with .State.Health}}{{.Status}}{{else}}{{.State.ExitCode}}{{end}}
 export PYTHONDONTWRITEBYTECODE :=
 
 help:  ## List the targets
@@ -64,6 +68,16 @@ test-unit: $(INSTALLED)  ## Run the unit tests with coverage: junit.xml, coverag
 test-integration: $(INSTALLED)  ## Run the tests on real services and on the whole stack: junit.xml
 	@$(PYTHON) -m pytest tests/integration tests/e2e -n 2 --dist loadfile --junitxml junit.xml
 
+compose-status:  ## Show the health of each container
+	@$(COMPOSE) ps --all --quiet | xargs -r docker inspect --format '$(CONTAINER)' | sort | awk ' \
+		{ good = $$2 == "running" && $$3 == "healthy" || $$2 == "exited" && $$3 == 0; bad += !good } \
+		{ printf "%-24s%-12s%s\n", $$1, $$2, $$2 == "exited" ? (good ? "done" : "exit code " $$3) : $$3 } \
+		END { if (!NR) print "Nothing runs; start it with: docker compose up --build --detach"; exit !NR || bad }'
+
+compose-test: $(INSTALLED)  ## Build the images and test the whole stack in containers
+	@docker info >/dev/null 2>&1 || { echo "make compose-test: docker reaches no engine; start one" >&2; exit 1; }
+	@$(PYTHON) -m pytest tests/e2e/test_compose.py -m compose
+
 metrics-md: $(INSTALLED)  ## Train this branch's model and compare it with the champion: metrics.md
 	@$(WITH_ENV) $(PYTHON) -m src.compare_branch > metrics.md
 	@cat metrics.md
@@ -94,5 +108,5 @@ $(INSTALLED): requirements.txt
 	@$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt
 	@touch $@
 
-.PHONY: help up env down status logs run data check check-data check-model lint test test-unit test-integration metrics-md bench-dag bench-search lock clean
+.PHONY: help up env down status logs run data check check-data check-model lint test test-unit test-integration compose-status compose-test metrics-md bench-dag bench-search lock clean
 .DEFAULT_GOAL := help
