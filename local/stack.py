@@ -53,7 +53,7 @@ def up() -> None:
     migration = _start(settings, env)
     publish_data(say)
     name_remote(Bucket.from_environment())
-    with Airflow(settings) as airflow:
+    with Airflow.of(settings) as airflow:
         _start_airflow(migration, airflow)
         release = _release(settings) or _make_first_release(settings, airflow)
     _show_summary(settings, release)
