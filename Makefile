@@ -76,7 +76,7 @@ compose-status:  ## Show the health of each container
 
 compose-test: $(INSTALLED)  ## Build the images and test the whole stack in containers
 	@docker info >/dev/null 2>&1 || { echo "make compose-test: docker reaches no engine; start one" >&2; exit 1; }
-	@$(PYTHON) -m pytest tests/e2e/test_compose.py -m compose
+	@COMPOSE='$(COMPOSE)' $(PYTHON) -m pytest -x tests/e2e/test_compose.py -m compose
 
 metrics-md: $(INSTALLED)  ## Train this branch's model and compare it with the champion: metrics.md
 	@$(WITH_ENV) $(PYTHON) -m src.compare_branch > metrics.md

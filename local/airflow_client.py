@@ -104,6 +104,16 @@ class Airflow:
         """Return a run's task instances as the REST API gives them."""
         return self._get(f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
 
+    def runs(self, dag: str = DAG) -> dict[str, str]:
+        """Return the state of each run by its id, the last 100 of them."""
+        listed = self._get(f"/dags/{dag}/dagRuns", order_by="-run_after", limit=100)["dag_runs"]
+        return {run["dag_run_id"]: run["state"] for run in listed}
+
+    def log(self, run: str, task: str, attempt: int, dag: str = DAG) -> str:
+        """Return what a task logged, with where that was found."""
+        lines = self._get(f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}")["content"]
+        return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in lines)
+
     def duration(self, run: str, dag: str = DAG) -> float:
         """Return the seconds from a run's start to its end."""
         times = self._get(f"/dags/{dag}/dagRuns/{run}")

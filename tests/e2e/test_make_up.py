@@ -6,7 +6,6 @@ The tests of this module share the stack and follow one another, as a person's f
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,6 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from playwright.sync_api import expect, sync_playwright
 
 from local.airflow_client import Airflow
 from local.settings import StackSettings, read_env
@@ -29,10 +27,8 @@ from src.api.schemas import EXAMPLE
 from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
 from src.pipeline import STEPS
 from src.wine import TARGET
+from tests.e2e.newcomer import CHROMIUM, WORSE_C, predict_on_the_page, set_c
 from tests.services import eventually
-
-WORSE_C = 0.001
-CHROMIUM = shutil.which("chromium")
 
 
 @dataclass(frozen=True)
@@ -65,13 +61,6 @@ class Stack:
 def clean_environment() -> dict[str, str]:
     """Return this process's environment without what ``.env`` sets."""
     return {name: value for name, value in os.environ.items() if name.lower() not in StackSettings.model_fields}
-
-
-def set_c(checkout: Checkout, value: float) -> None:
-    config = checkout.folder / "src" / "config.py"
-    text, count = re.subn(r'"C": [0-9.e-]+', f'"C": {value}', config.read_text(), count=1)
-    assert count == 1
-    config.write_text(text)
 
 
 @pytest.fixture(scope="module")
@@ -152,17 +141,7 @@ def test_held_out_wines_are_answered_as_scikit_learn_does(stack: Stack, data_csv
 
 @pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="needs Chromium (Debian's package chromium)")
 def test_a_person_gets_a_prediction_from_the_page(stack: Stack) -> None:
-    flags = ["--no-sandbox", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page()
-        page.goto(stack.url("", "FRONT_PORT"))
-        page.get_by_role("spinbutton", name="alcohol").fill("20")
-        page.get_by_role("button", name="Predict the quality").click()
-        expect(page.get_by_text("Predicted quality")).to_be_visible(timeout=15_000)
-        expect(page.get_by_text("alcohol 20 is outside the range that training saw")).to_be_visible()
-        expect(page.get_by_text(stack.release()["id"]).first).to_be_visible()
-        browser.close()
+    predict_on_the_page(stack.url("", "FRONT_PORT"), stack.release()["id"])
 
 
 def test_a_second_run_finds_the_same_bytes_and_skips_the_update(stack: Stack) -> None:

@@ -1,0 +1,34 @@
+"""What a person does with a running stack, whatever it runs on."""
+
+import re
+import shutil
+
+from playwright.sync_api import expect, sync_playwright
+
+from local.throwaway import Checkout
+
+WORSE_C = 0.001
+CHROMIUM = shutil.which("chromium")
+
+
+def set_c(checkout: Checkout, value: float) -> None:
+    """Change the model's parameter in a checkout, as a person edits it."""
+    config = checkout.folder / "src" / "config.py"
+    text, count = re.subn(r'"C": [0-9.e-]+', f'"C": {value}', config.read_text(), count=1)
+    assert count == 1
+    config.write_text(text)
+
+
+def predict_on_the_page(url: str, release: str) -> None:
+    """Fill in the page's form in Chromium, and see the prediction of ``release``."""
+    flags = ["--no-sandbox", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = browser.new_page()
+        page.goto(url)
+        page.get_by_role("spinbutton", name="alcohol").fill("20")
+        page.get_by_role("button", name="Predict the quality").click()
+        expect(page.get_by_text("Predicted quality")).to_be_visible(timeout=15_000)
+        expect(page.get_by_text("alcohol 20 is outside the range that training saw")).to_be_visible()
+        expect(page.get_by_text(release).first).to_be_visible()
+        browser.close()
