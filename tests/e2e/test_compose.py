@@ -296,5 +296,5 @@ def test_the_commands_of_the_readme_work(stack: Stack) -> None:
     commands = block.replace("docker compose", os.environ["COMPOSE"]).replace("--build", "--no-build").splitlines()
     assert len(commands) >= 6
     for command in commands:
-        shell = partial(subprocess.run, ["sh", "-c", command], cwd=stack.checkout.folder, capture_output=True, text=True)
-        eventually(lambda: shell().returncode == 0, 120)  # the parts are not healthy at once
+        attempt = partial(subprocess.run, ["sh", "-c", command], cwd=stack.checkout.folder, capture_output=True)
+        eventually(lambda: attempt().returncode == 0, 120)  # the parts are not healthy at once
