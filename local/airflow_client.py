@@ -1,4 +1,4 @@
-"""Airflow's REST API, as far as ``make up`` needs it."""
+"""Airflow's REST API, as far as ``make up`` and the tests need it."""
 
 import time
 from collections.abc import Iterator
@@ -22,14 +22,17 @@ class RunError(StackError):
 class Airflow:
     """A client that is logged in."""
 
-    def __init__(self, settings: StackSettings) -> None:
+    def __init__(self, url: str, user: str, password: str) -> None:
         """Hold the address; nothing is asked yet."""
-        self.url = f"http://127.0.0.1:{settings.airflow_port}"
-        self._login = {
-            "username": settings.airflow_user,
-            "password": settings.airflow_password.get_secret_value(),
-        }
+        self.url = url
+        self._login = {"username": user, "password": password}
         self._client = httpx.Client(base_url=f"{self.url}/api/v2", timeout=15)
+
+    @classmethod
+    def of(cls, settings: StackSettings) -> "Airflow":
+        """Return the client of the stack on this machine."""
+        url = f"http://127.0.0.1:{settings.airflow_port}"
+        return cls(url, settings.airflow_user, settings.airflow_password.get_secret_value())
 
     def __enter__(self) -> "Airflow":
         """Return the client itself."""
@@ -87,7 +90,7 @@ class Airflow:
         seen: set[str] = set()
         while True:
             state = self._get(f"/dags/{dag}/dagRuns/{run}")["state"]
-            for task in self._ended_tasks(dag, run):
+            for task in self._ended_tasks(run, dag):
                 if task["task_id"] not in seen:
                     seen.add(task["task_id"])
                     yield task
@@ -97,14 +100,18 @@ class Airflow:
                 raise RunError(f"run {run} is {state}; see {self.url}/dags/{dag}/runs/{run}")
             time.sleep(0.3)
 
+    def tasks(self, run: str, dag: str = DAG) -> list[dict[str, Any]]:
+        """Return a run's task instances as the REST API gives them."""
+        return self._get(f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+
     def duration(self, run: str, dag: str = DAG) -> float:
         """Return the seconds from a run's start to its end."""
         times = self._get(f"/dags/{dag}/dagRuns/{run}")
         return (datetime.fromisoformat(times["end_date"]) - datetime.fromisoformat(times["start_date"])).total_seconds()
 
-    def _ended_tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
-        tasks = self._get(f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
-        return sorted((task for task in tasks if task["state"] in TASK_ENDED), key=lambda task: task["end_date"] or "")
+    def _ended_tasks(self, run: str, dag: str) -> list[dict[str, Any]]:
+        ended = (task for task in self.tasks(run, dag) if task["state"] in TASK_ENDED)
+        return sorted(ended, key=lambda task: task["end_date"] or "")
 
     def _get(self, path: str, **parameters: Any) -> Any:
         return self._client.get(path, params=parameters).raise_for_status().json()

@@ -53,7 +53,7 @@ def main() -> int:
             return 1
         settings, _ = read_env(checkout.folder / ".env")
         times: dict[str, list[float]] = {EMPTY: [], DAG: []}
-        with Airflow(settings) as airflow:
+        with Airflow.of(settings) as airflow:
             airflow.is_ready()
             for _ in range(ROUNDS):
                 for dag, seconds in times.items():

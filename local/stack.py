@@ -39,7 +39,7 @@ def up() -> None:
         return
     migration = _start(settings, env)
     publish_data(say)
-    with Airflow(settings) as airflow:
+    with Airflow.of(settings) as airflow:
         _start_airflow(migration, airflow)
         release = _release(settings) or _make_first_release(settings, airflow)
     _show_summary(settings, release)

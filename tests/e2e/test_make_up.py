@@ -57,7 +57,7 @@ class Stack:
 
     def run_dag(self) -> dict[str, str]:
         """Run the DAG through the scheduler; returns each task's state."""
-        with Airflow(read_env(self.checkout.folder / ".env")[0]) as airflow:
+        with Airflow.of(read_env(self.checkout.folder / ".env")[0]) as airflow:
             eventually(airflow.is_ready)
             return {task["task_id"]: task["state"] for task in airflow.follow(airflow.trigger())}
 
