@@ -104,6 +104,11 @@ class Airflow:
         """Return a run's task instances as the REST API gives them."""
         return self._get(f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
 
+    def log(self, run: str, task: str, number: int = 1, dag: str = DAG) -> str:
+        """Return what a task logged on its first try, or on another."""
+        lines = self._get(f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/{number}")["content"]
+        return "\n".join(line["event"] for line in lines)
+
     def duration(self, run: str, dag: str = DAG) -> float:
         """Return the seconds from a run's start to its end."""
         times = self._get(f"/dags/{dag}/dagRuns/{run}")
