@@ -84,7 +84,7 @@ def test_two_workers_share_runs_and_their_logs_through_the_bucket_alone(cluster:
     where = {task: machine for machine in cluster.workers for task, _ in machine.tries(runs[0])}
     assert where.keys() == set(STEPS)
     for task, machine in where.items():
-        eventually(lambda: str(machine.checkout) in cluster.airflow.log(runs[0], task), PATIENCE)
+        eventually(lambda: str(machine.checkout) in cluster.airflow.log(runs[0], task))
 
 
 def test_a_task_whose_worker_is_killed_is_run_again_by_the_other(cluster: Cluster, store: Service) -> None:
