@@ -39,13 +39,10 @@ class Checkout:
 
 @contextmanager
 def throwaway_checkout() -> Iterator[Checkout]:
-    """Copy what git tracks, or would track; stop what was started there and delete it at the end."""
+    """Copy the project; stop what was started there and delete it at the end."""
     with tempfile.TemporaryDirectory(prefix="wine-stack-") as name:
         checkout = Checkout(Path(name).resolve() / "project")
-        for file in _files():
-            target = checkout.folder / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(PROJECT / file, target)
+        copy_project(checkout.folder)
         (checkout.folder / ".venv").symlink_to(sys.prefix)
         subprocess.run(["git", "init", "--quiet", "--initial-branch", "develop"], cwd=checkout.folder, check=True)
         try:
@@ -70,7 +67,12 @@ def choose_ports(checkout: Checkout) -> dict[str, int]:
     return ports
 
 
-def _files() -> list[str]:
+def copy_project(folder: Path) -> None:
+    """Copy what git tracks, or would track, into a new folder."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-    return [file for file in listed.split("\0") if file and (PROJECT / file).is_file()]
+    for file in listed.split("\0"):
+        if file and (PROJECT / file).is_file():
+            target = folder / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / file, target)

@@ -6,11 +6,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import httpx
+import psutil
 
 T = TypeVar("T")
 BIN = Path(sys.executable).parent
@@ -32,37 +34,88 @@ def eventually(check: Callable[[], T | None], seconds: float = 30) -> T:
     return result
 
 
-class Service:
-    """A command that answers HTTP."""
+class Program:
+    """A command in a session of its own, by which every process that came of it is found again."""
 
-    def __init__(self, command: list[str], url: str, log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: list[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
         """Hold the command; :meth:`start` runs it."""
-        self.url, self.log = url, log
-        self._command, self._env = command, env
+        self.log = log
+        self._command, self._env, self._cwd = command, env, cwd
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Run the command and wait until it answers."""
+        """Run the command."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, env=self._env, stdout=log, stderr=log, start_new_session=True
+                self._command, env=self._env, cwd=self._cwd, stdout=log, stderr=log, start_new_session=True
             )
-        eventually(self._answers)
+
+    def wait(self, seconds: float) -> int:
+        """Wait until the command ends by itself, and return its exit code."""
+        assert self._process
+        return self._process.wait(seconds)
 
     def stop(self, how: int = signal.SIGTERM) -> None:
-        """End the whole group and wait for it."""
+        """Ask the group to end and wait for it; what is left of the session then is killed."""
         if self._process is None:
             return
-        os.killpg(self._process.pid, how)
-        try:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, how)
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the whole session at once."""
+        while processes := self.processes():
+            self.send(signal.SIGKILL)
+            psutil.wait_procs(processes, timeout=5)
+        if self._process:
             self._process.wait()
         self._process = None
 
-    def _answers(self) -> bool:
+    def processes(self) -> list[psutil.Process]:
+        """Return the session's processes: Airflow's leave their group and outlive their parent."""
+        session = self._process.pid if self._process else None
+        return [process for process in psutil.process_iter() if session and _session(process) == session]
+
+    def send(self, how: int) -> None:
+        """Send a signal to the whole session."""
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(how)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let nothing of it run until the block ends, as if the machine hung."""
+        self.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.send(signal.SIGCONT)
+
+    def check(self) -> None:
+        """Fail with the log where the command has ended."""
         assert self._process and self._process.poll() is None, self.log.read_text()
+
+
+class Service(Program):
+    """A program that answers HTTP."""
+
+    def __init__(self, command: list[str], url: str, log: Path, env: Mapping[str, str] | None = None) -> None:
+        """Hold the command and the address that it answers at."""
+        super().__init__(command, log, env)
+        self.url = url
+
+    def start(self) -> None:
+        """Run the command and wait until it answers."""
+        super().start()
+        eventually(self._answers)
+
+    def _answers(self) -> bool:
+        self.check()
         try:
             httpx.get(self.url, timeout=2)
         except httpx.HTTPError:
@@ -82,3 +135,10 @@ def gateway(folder: Path, access_key: str, secret_key: str) -> Service:
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), "MINIO_ROOT_USER": access_key}
     env["MINIO_ROOT_PASSWORD"] = secret_key
     return Service([*command, meta, f"127.0.0.1:{port}"], f"http://127.0.0.1:{port}", folder / "store.log", env)
+
+
+def _session(process: psutil.Process) -> int | None:
+    """Return the session's id; None for what has ended, even where nobody has asked how."""
+    with suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):
+        return os.getsid(process.pid) if process.status() != psutil.STATUS_ZOMBIE else None
+    return None
