@@ -1,6 +1,9 @@
 """A release is whole and predicts, or it is refused."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +69,11 @@ def test_no_time_host_or_run_is_inside_the_folder(files: dict[str, bytes]) -> No
     assert set(json.loads(files[release.PROVENANCE_FILE])) == {
         "model", "parameters", "split", "data", "train", "test", "features", "classes", "libraries",
     }
+
+
+@pytest.mark.parametrize("module", ["src.release", "workers.preload"])
+def test_onnxruntime_marks_no_machine(module: str, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ORT_")}
+    command = [sys.executable, "-c", f"import {module}"]
+    subprocess.run(command, env=environment | {"HOME": str(tmp_path)}, check=True)
+    assert not list(tmp_path.rglob("*onnxruntime*"))
