@@ -31,6 +31,7 @@ def run_postgresql() -> Iterator[str]:
             for path in (folder, folder / "password"):
                 shutil.chown(path, "postgres", "postgres")
         make = [*prefix, initdb, "--pgdata", f"{name}/data", "--username", USER, "--no-sync"]
+        make += ["--encoding", "UTF8", "--no-locale"]
         make += ["--auth", "scram-sha-256", "--pwfile", f"{name}/password"]
         made = subprocess.run(make, cwd=name, check=False, capture_output=True, text=True)
         assert made.returncode == 0, made.stdout + made.stderr

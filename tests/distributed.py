@@ -146,7 +146,6 @@ def _shared_settings(url: str, broker: str, database: str, bucket: str) -> dict[
             "remote_base_log_folder": f"s3://{bucket}/logs",
             "remote_log_conn_id": "aws_default",
         },
-        usage_data_collection={"enabled": "False"},
     )
 
 

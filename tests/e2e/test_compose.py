@@ -184,7 +184,8 @@ def test_the_example_of_an_override_is_a_valid_one(stack: Stack) -> None:
 
 def test_everything_comes_up_healthy_and_the_first_daily_run_makes_a_release(stack: Stack) -> None:
     stack.up()
-    tasks = stack.finish(stack.airflow.find_or_trigger_run())
+    scheduled = eventually(lambda: next(iter(stack.airflow.runs()), None))
+    tasks = stack.finish(scheduled)
     assert states(tasks) == dict.fromkeys(STEPS, "success")
     release = eventually(stack.predict_or_none)
     assert release in stack.registry("history")
