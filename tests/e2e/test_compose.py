@@ -20,7 +20,7 @@ import httpx
 import pytest
 import yaml
 
-from local.airflow_client import TASK_ENDED, Airflow
+from local.airflow_client import ENDED, Airflow
 from local.settings import StackSettings, read_env
 from local.throwaway import Checkout, choose_ports, throwaway_checkout
 from src.api.schemas import EXAMPLE
@@ -95,10 +95,9 @@ class Stack:
         """Wait for a run's end, through whatever outage, and return its tasks by name."""
         def ended() -> list[dict[str, Any]] | None:
             try:
-                tasks = self.airflow.tasks(run)
+                return self.airflow.tasks(run) if self.airflow.runs()[run] in ENDED else None
             except httpx.HTTPError:
                 return None
-            return tasks if tasks and all(task["state"] in TASK_ENDED for task in tasks) else None
 
         tasks = {task["task_id"]: task for task in eventually(ended, 300)}
         self.hosts |= {task["hostname"] for task in tasks.values() if task["hostname"]}
