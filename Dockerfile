@@ -18,7 +18,8 @@ ENV UV_COMPILE_BYTECODE=1 \
     VIRTUAL_ENV=/opt/venv
 COPY requirements.txt ./
 RUN python -m venv --without-pip /opt/venv \
-    && pip install --no-cache-dir "$(grep -o '^uv==[^ ]*' requirements.txt)"
+    && sed -n '/^uv==/,/[^\\]$/p' requirements.txt > uv.txt \
+    && pip install --no-cache-dir --require-hashes -r uv.txt
 COPY requirements requirements
 
 # --- The prediction service
@@ -75,5 +76,5 @@ ENV AIRFLOW_HOME=/opt/airflow \
     GIT_COMMIT=$GIT_COMMIT
 USER 10001:10001
 HEALTHCHECK --interval=30s --timeout=20s --start-period=60s \
-    CMD ["sh", "-c", "celery --broker $AIRFLOW__CELERY__BROKER_URL inspect ping -d celery@$(hostname) -t 10"]
+    CMD ["sh", "-c", "BROKER_URL=$AIRFLOW__CELERY__BROKER_URL celery inspect ping -d celery@$(hostname) -t 10"]
 CMD ["airflow", "celery", "worker"]

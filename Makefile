@@ -104,7 +104,8 @@ $(INSTALLED): requirements.txt
 	@echo "Installing the locked packages into $(VENV) ..."
 	@command -v python3.11 >/dev/null || { echo "make: python3.11 is not installed; install Python 3.11" >&2; exit 1; }
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || python3.11 -m venv --clear $(VENV)
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[^ ]*' requirements.txt)"
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > $(VENV)/uv.txt
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
 	@$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt
 	@touch $@
 

@@ -13,18 +13,18 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from urllib3.exceptions import HTTPError
 
 from src.bucket import DVC_PREFIX, Bucket
-from src.errors import StoreError
+from src.errors import ConfigError, StoreError
 
 READ = ("s3:GetObject",)
 WRITE = (*READ, "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
 
 
 class AccessSettings(BaseSettings):
-    """The keys that users of the bucket are to have; without the pipeline's, the store's owner makes them."""
+    """The keys that the bucket's two users are to have; without the pipeline's, the store's owner makes both."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    pipeline_access_key_id: str | None = Field(None, min_length=3, description="Reads and adds; deletes nothing")
+    pipeline_access_key_id: str | None = Field(None, min_length=3, description="Reads and writes; deletes nothing")
     pipeline_secret_access_key: SecretStr | None = Field(None, min_length=8)
     api_access_key_id: str | None = Field(None, min_length=3, description="Reads the champion and what DVC stored")
     api_secret_access_key: SecretStr | None = Field(None, min_length=8)
@@ -34,9 +34,13 @@ def grant(bucket: Bucket, settings: AccessSettings, say: Callable[[str], None]) 
     """Make the two users and their policies, or mend them; the bucket's own keys must be the store's root keys.
 
     Raises:
+        ConfigError: only some of the keys are given.
         StoreError: the store refuses, or has no such API.
 
     """
+    if not settings.pipeline_access_key_id:
+        say("access: no users are made here, for no keys are given for them")
+        return
     users = {
         "pipeline": (settings.pipeline_access_key_id, settings.pipeline_secret_access_key, ("*",), WRITE),
         "api": (settings.api_access_key_id, settings.api_secret_access_key, ("registry/*", f"{DVC_PREFIX}/*"), READ),
@@ -44,8 +48,7 @@ def grant(bucket: Bucket, settings: AccessSettings, say: Callable[[str], None]) 
     admin = _open_admin(bucket)
     for name, (key, secret, objects, actions) in users.items():
         if not key or not secret:
-            say(f"access of {name}: not made here, for no keys are given")
-            continue
+            raise ConfigError(f"{name.upper()}_ACCESS_KEY_ID or {name.upper()}_SECRET_ACCESS_KEY is missing")
         policy = f"{bucket.name}-{name}"
         try:
             admin.policy_add(policy, policy=describe_policy(bucket.name, objects, actions))

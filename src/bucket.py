@@ -51,7 +51,9 @@ class Bucket:
         try:
             self.check()
         except MissingError:
-            self._call("create_bucket")
+            region = self.client.meta.region_name
+            elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            self._call("create_bucket", **({} if region == "us-east-1" else elsewhere))  # as AWS wants it
 
     def check(self) -> None:
         """Make sure that the store answers and has the bucket, before slower clients find out.

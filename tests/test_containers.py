@@ -16,6 +16,13 @@ ONE_SHOT = {"airflow-init", "bootstrap"}
 AIRFLOW = {name for name in SERVICES if name.startswith("airflow-")}
 HEALTH_OF_THE_IMAGE = {"airflow-worker", "api", "front"}  # the others say their own
 PORTS = {"api": "8000", "front": "8501"}
+TARGETS = ("api", "front", "pipeline")
+
+
+def needs(name: str) -> set[str]:
+    """Return every service that must be up or done before this one starts."""
+    direct = set(SERVICES[name].get("depends_on", {}))
+    return direct.union(*(needs(other) for other in direct))
 
 
 def stage(target: str) -> str:
@@ -37,12 +44,21 @@ def test_a_service_is_limited_restarted_and_watched(name: str) -> None:
 
 def test_images_of_others_are_pinned_and_ours_are_hardened() -> None:
     for service in SERVICES.values():
-        if "build" in service:
+        if "wine-quality" in service["image"]:
             assert service["read_only"]
             assert service["cap_drop"] == ["ALL"]
-            assert service["image"] == f"wine-quality-{service['build']['target']}:${{IMAGE_TAG:-latest}}"
         else:
             assert re.fullmatch(r"[a-z/]+:(\d+|RELEASE\.[\dTZ-]+)", service["image"])
+
+
+def test_each_image_of_ours_is_built_once_and_before_what_else_runs_it() -> None:
+    builders = {service["image"]: name for name, service in SERVICES.items() if "build" in service}
+    assert len(builders) == len([service for service in SERVICES.values() if "build" in service]) == len(TARGETS)
+    for name, service in SERVICES.items():
+        if "wine-quality" in service["image"]:
+            assert builders[service["image"]] in {name, *needs(name)}
+    for image, name in builders.items():
+        assert image == f"wine-quality-{SERVICES[name]['build']['target']}:${{IMAGE_TAG:-latest}}"
 
 
 def test_a_service_waits_for_what_it_needs_by_condition() -> None:
@@ -53,17 +69,22 @@ def test_a_service_waits_for_what_it_needs_by_condition() -> None:
     assert {name for name, service in SERVICES.items() if "depends_on" not in service} == {"minio", "postgres", "redis"}
 
 
-def test_airflows_parts_share_their_environment_and_workers_nothing_else() -> None:
-    first, *others = (SERVICES[name]["environment"] for name in sorted(AIRFLOW))
-    assert all(other == first for other in others)
-    assert {"AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"} <= first.keys()
+def test_airflows_parts_agree_and_its_workers_know_no_secret_that_signs_or_decrypts() -> None:
+    worker = SERVICES["airflow-worker"]["environment"]
+    head, *others = (SERVICES[name]["environment"] for name in sorted(AIRFLOW - {"airflow-worker"}))
+    assert all(other == head for other in others)
+    assert worker.items() <= head.items()
+    assert "AIRFLOW__CORE__EXECUTION_API_SERVER_URL" in worker
+    more = {"AIRFLOW_PASSWORD", "AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__FERNET_KEY"}
+    assert {*more, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"} <= head.keys() - worker.keys()
+    assert not re.search("POSTGRES|JWT|FERNET", str(worker))
     assert not any("volumes" in SERVICES[name] for name in AIRFLOW)
 
 
 def test_every_variable_is_in_the_example_and_each_secret_is_required() -> None:
     used = dict(re.findall(r"\$\{(\w+)(:[?-])?", TEXT))
     fields = {name.upper() for name in StackSettings.model_fields}
-    assert used.keys() - fields == {"IMAGE_TAG"}
+    assert used.keys() - fields == {"BUILD_NETWORK", "IMAGE_TAG"}
     optional = {name for name, kind in re.findall(r"\$\{(\w+)(:-)", TEXT)}
     assert not [name for name in optional if re.search("PASSWORD|SECRET|KEY", name) and "CLEARML" not in name]
     assert {name for name in used if f"${{{name}:?set {name} in .env}}" in TEXT} == used.keys() - optional
@@ -76,7 +97,7 @@ def test_no_service_has_keys_to_more_than_it_does() -> None:
     assert "environment" in SERVICES["front"] and SERVICES["front"]["environment"].keys() == {"API_URL"}
 
 
-@pytest.mark.parametrize("target", ["api", "front", "pipeline"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_an_image_is_the_one_that_kubernetes_expects(target: str) -> None:
     text = stage(target)
     assert "USER 10001:10001" in text

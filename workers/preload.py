@@ -1,11 +1,12 @@
 """The pipeline's libraries: importing this module loads them, once, before a worker forks its tasks.
 
 A task that imports pandas, scikit-learn, skl2onnx and DVC by itself spends two seconds on that; a forked one shares
-them with all others, in time and in memory. No module of ``src`` is loaded here: a task must see the code of the day.
+them with all others, in time and in memory. Of ``src`` nothing but its ``__init__`` is loaded here: a task must see the
+code of the day.
 """
 
 # flake8: noqa: F401
-import src  # first, for it keeps onnxruntime from reporting
+import src  # first: it keeps onnxruntime from reporting
 
 import boto3
 import dotenv

@@ -57,11 +57,21 @@ def test_the_command_makes_bucket_data_and_users_and_may_be_repeated(
     assert "in the bucket already" in capsys.readouterr().out
 
 
-def test_without_keys_no_user_is_made(
-    bucket: Bucket, data_in_bucket: Pointer, capsys: pytest.CaptureFixture[str]
+def test_without_the_pipelines_keys_no_user_is_made(
+    bucket: Bucket, data_in_bucket: Pointer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("API_ACCESS_KEY_ID", "as-in-a-dot-env")
+    monkeypatch.setenv("API_SECRET_ACCESS_KEY", secrets.token_hex(16))
     assert bootstrap.main() == 0
-    assert "access of pipeline: not made here" in capsys.readouterr().out
+    assert "no users are made here" in capsys.readouterr().out
+
+
+def test_keys_without_their_secret_are_named(
+    bucket: Bucket, data_in_bucket: Pointer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PIPELINE_ACCESS_KEY_ID", "alone")
+    assert bootstrap.main() == 1
+    assert "PIPELINE_SECRET_ACCESS_KEY is missing" in capsys.readouterr().err
 
 
 def test_the_pipeline_pushes_and_promotes_and_deletes_nothing(
