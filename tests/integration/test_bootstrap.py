@@ -3,8 +3,10 @@
 import secrets
 from dataclasses import dataclass
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 from pydantic import SecretStr
 
 from src import bootstrap, registry
@@ -112,3 +114,16 @@ def test_a_user_who_is_not_root_makes_no_users(
     users[0].enter(monkeypatch)
     with pytest.raises(StoreError, match="does not make the user of pipeline"):
         grant(Bucket.from_environment(), settings(*users), print)
+
+
+@pytest.mark.parametrize(
+    ("region", "place"),
+    [("us-east-1", {}), ("eu-west-1", {"CreateBucketConfiguration": {"LocationConstraint": "eu-west-1"}})],
+)
+def test_a_bucket_is_made_in_its_region_as_aws_wants_it(region: str, place: dict[str, dict[str, str]]) -> None:
+    client = boto3.Session("key", "secret", region_name=region).client("s3")
+    with Stubber(client) as answers:  # no AWS is reached: botocore's own transport is the fake
+        answers.add_client_error("head_bucket", "404", http_status_code=404)
+        answers.add_response("create_bucket", {}, {"Bucket": "wine-quality", **place})
+        Bucket("wine-quality", client).create()
+        answers.assert_no_pending_responses()
