@@ -69,7 +69,7 @@ def test_a_service_waits_for_what_it_needs_by_condition() -> None:
     assert {name for name, service in SERVICES.items() if "depends_on" not in service} == {"minio", "postgres", "redis"}
 
 
-def test_airflows_parts_agree_and_its_workers_know_no_secret_that_signs_or_decrypts() -> None:
+def test_airflows_parts_agree_and_its_workers_know_no_login_no_token_key_and_no_database() -> None:
     worker = SERVICES["airflow-worker"]["environment"]
     head, *others = (SERVICES[name]["environment"] for name in sorted(AIRFLOW - {"airflow-worker"}))
     assert all(other == head for other in others)
