@@ -122,9 +122,12 @@ def write_env() -> bool:
 
 
 def add_missing_keys() -> list[str]:
-    """Add to an older ``.env`` the keys that it lacks, with their first values; returns them."""
+    """Add to an older ``.env`` the keys that it lacks, with their first values; returns them.
+
+    A key that nobody knows may be one of them misspelt: then nothing is added that would win over its value.
+    """
     known = dotenv_values(ENV)
-    missing = [key for key in FIRST_VALUES if key not in known]
+    missing = [] if known.keys() - FIRST_VALUES.keys() else [key for key in FIRST_VALUES if key not in known]
     if missing:
         with ENV.open("a") as file:
             file.writelines(f"\n{key}={FIRST_VALUES[key]()}" for key in missing)
@@ -146,7 +149,8 @@ def read_env(path: Path = ENV) -> tuple[StackSettings, dict[str, str]]:
         return StackSettings.model_validate(values), values
     except ValidationError as error:
         problems = "; ".join(_explain(str(fault["loc"][0]), fault["type"], fault["msg"]) for fault in error.errors())
-        hint = "; make env adds missing keys" if "is missing" in problems else ""
+        is_older = "is missing" in problems and "is unknown" not in problems
+        hint = "; make env adds missing keys" if is_older else ""
         raise ConfigError(f"{path.name}: {problems}. Each key is described in {ENV_EXAMPLE.name}{hint}") from error
 
 

@@ -86,6 +86,15 @@ def test_an_older_env_gets_the_keys_it_lacks_and_keeps_the_rest(env: Path) -> No
     assert settings.add_missing_keys() == []
 
 
+def test_no_key_is_added_where_it_may_be_misspelt(env: Path) -> None:
+    env.write_text(env.read_text().replace("\nBUCKET=wine-quality", "\nBUKCET=mine"))
+    before = env.read_text()
+    assert settings.add_missing_keys() == []
+    assert env.read_text() == before
+    with pytest.raises(ConfigError, match=r"did you mean BUCKET\?\)\. Each key is described in \.env_example$"):
+        read_env(env)
+
+
 def test_a_missing_file_is_told_with_its_mend(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no .env; write it with: make up"):
         read_env(tmp_path / ".env")
