@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from src import registry
+from src import cli, registry
 from src.bucket import Bucket
-from src.config import DATA_POINTER, load_environment
-from src.errors import IntegrityError, MissingError, RegistryError, StackError
+from src.config import DATA_POINTER
+from src.errors import IntegrityError, MissingError, RegistryError
 from src.pointer import Pointer
 
 Check = Callable[[], Pointer]
@@ -51,18 +51,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m src.checker", description="Check pointers against their bytes.")
     parser.add_argument("parts", nargs="*", choices=("data", "model", []), help="what to check (default: both)")
     parts = parser.parse_args(arguments).parts or ["data", "model"]
-    load_environment()
+    return cli.run("checker", lambda: _check(parts))
+
+
+def _check(parts: list[str]) -> int:
     wrong = 0
-    try:
-        for name, check in checks(Bucket.from_environment(), parts):
-            try:
-                print(f"ok     {name}: {check().md5}")
-            except (IntegrityError, MissingError, RegistryError) as error:
-                wrong += 1
-                print(f"WRONG  {name}: {error}")
-    except StackError as error:
-        print(f"checker: {error}", file=sys.stderr)
-        return 1
+    for name, check in checks(Bucket.from_environment(), parts):
+        try:
+            print(f"ok     {name}: {check().md5}")
+        except (IntegrityError, MissingError, RegistryError) as error:
+            wrong += 1
+            print(f"WRONG  {name}: {error}")
     print(f"{wrong} wrong" if wrong else "all pointers hold")
     return 1 if wrong else 0
 

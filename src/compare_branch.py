@@ -9,10 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from src import pipeline, registry
+from src import cli, pipeline, registry
 from src.bucket import Bucket
-from src.config import load_environment
-from src.errors import StackError
 from src.pointer import Pointer
 from src.release import Provenance
 
@@ -87,13 +85,7 @@ def _table(*columns: str) -> list[str]:
 
 def main() -> int:
     """Print the comparison; returns the exit code, which says nothing about the verdict."""
-    load_environment()
-    try:
-        print(compare_branch())
-    except StackError as error:
-        print(f"compare_branch: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return cli.run("compare_branch", lambda: print(compare_branch()))
 
 
 if __name__ == "__main__":

@@ -16,33 +16,21 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky import BrokenProcessPool
 from tqdm import tqdm
 
-from src import dataset, leaderboard, search
-from src.config import DATA_FILE, GRID, PROJECT, SEARCH_RULE, load_environment
-from src.errors import MissingError, SearchError, StackError
+from src import cli, dataset, leaderboard, search
+from src.config import DATA_FILE, GRID, PROJECT, SEARCH_RULE
+from src.errors import MissingError, SearchError
 from src.logbook import LEADERBOARD, Logbook
 from src.search import Combination, Result, Rows
 from src.tracking import SESSIONS, Run, Tracker, read_tracking_settings
 from src.wine import CLASSES
 
 PATIENCE = 5  # seconds that a scheduler, and its first worker, may take to answer
-INTERRUPTED = 130  # what shells return after Ctrl-C
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the search; returns the exit code: 0, 1 for an error, 130 after Ctrl-C."""
     options = _parse(arguments)
-    load_environment()
-    try:
-        is_finished = _search(options)
-    except StackError as error:
-        print(f"learn_models: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("learn_models: interrupted before everything was reported", file=sys.stderr)
-        return INTERRUPTED
-    if not is_finished:
-        print("learn_models: interrupted; go on from here with --resume", file=sys.stderr)
-    return 0 if is_finished else INTERRUPTED
+    return cli.run("learn_models", lambda: _search(options))
 
 
 def run(combinations: Sequence[Combination], rows: Rows, logbook: Logbook, tracker: Tracker) -> bool:
@@ -110,7 +98,7 @@ def read_data(file: Path) -> pd.DataFrame:
         raise MissingError(f"{file} is missing; fetch the data with: dvc pull") from error
 
 
-def _search(options: argparse.Namespace) -> bool:
+def _search(options: argparse.Namespace) -> int:
     combinations = search.list_combinations(options.models or list(GRID), options.limit)
     rows = Rows.split(read_data(options.data))
     settings = read_tracking_settings()
@@ -122,7 +110,9 @@ def _search(options: argparse.Namespace) -> bool:
             report(logbook.select(combinations), options.into / LEADERBOARD)
         finally:
             print(tracker.close())
-    return is_finished
+    if not is_finished:
+        print("learn_models: interrupted; go on from here with --resume", file=sys.stderr)
+    return 0 if is_finished else cli.INTERRUPTED
 
 
 def _describe(result: Result) -> Run:

@@ -6,10 +6,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from src import dataset
+from src import cli, dataset
 from src.bucket import Bucket
-from src.config import DATA_FILE, DATA_POINTER, PROJECT, load_environment
-from src.errors import DataError, StackError
+from src.config import DATA_FILE, DATA_POINTER, PROJECT
+from src.errors import DataError
 from src.pointer import Pointer
 from src.workspace import open_workspace
 
@@ -51,14 +51,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m src.publish_data", description="Version and push a new table.")
     parser.add_argument("csv", type=Path)
     csv = parser.parse_args().csv
-    load_environment()
-    try:
-        pointer = publish(csv, Bucket.from_environment())
-    except StackError as error:
-        print(f"data: {error}", file=sys.stderr)
-        return 1
+    return cli.run("data", lambda: _publish(csv))
+
+
+def _publish(csv: Path) -> None:
+    pointer = publish(csv, Bucket.from_environment())
     print(f"data.dvc names {pointer.md5} now, and the bucket holds it. Next: git commit -m 'New data' data.dvc")
-    return 0
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from src.config import PROJECT, TrackingSettings, load_environment, read_settings
-from src.errors import ConfigError, StackError, TrackingError
+from src import cli
+from src.config import PROJECT, TrackingSettings, read_settings
+from src.errors import ConfigError, TrackingError
 from src.recorder import Recorder, make_environment, ping
 
 SESSIONS = Path("logs") / "clearml"
@@ -163,14 +164,12 @@ def main(arguments: Sequence[str]) -> int:
     if list(arguments[:1]) != ["upload"] or len(arguments) > 2:
         print(f"usage: {UPLOAD_COMMAND} [FOLDER]", file=sys.stderr)
         return 2
-    load_environment()
-    try:
-        count = upload(read_tracking_settings(), Path(*arguments[1:]) if arguments[1:] else PROJECT / SESSIONS)
-    except StackError as error:
-        print(f"tracking: {error}", file=sys.stderr)
-        return 1
-    print(f"tracking: {count} session(s) uploaded")
-    return 0
+    folder = Path(*arguments[1:]) if arguments[1:] else PROJECT / SESSIONS
+
+    def send() -> None:
+        print(f"tracking: {upload(read_tracking_settings(), folder)} session(s) uploaded")
+
+    return cli.run("tracking", send)
 
 
 if __name__ == "__main__":
