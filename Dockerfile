@@ -24,7 +24,8 @@ COPY requirements requirements
 
 # --- The prediction service
 FROM builder AS api-packages
-RUN uv pip install --no-build -r requirements/api.in -c requirements.txt
+RUN uv pip install --no-build -r requirements/api.in -c requirements.txt \
+    && rm -r /opt/venv/lib/python3.11/site-packages/onnx/backend/test
 
 # It writes to /var/lib/wine (the last good release) and /tmp
 FROM base AS api

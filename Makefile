@@ -93,7 +93,7 @@ lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.txt
 
 data/winequality-red.csv:
-	@$(VENV)/bin/dvc pull --quiet
+	@$(WITH_ENV) $(PYTHON) -m src.run_dvc pull data.dvc
 
 clean:  ## Stop the stack and delete its data, .venv and caches; .env stays
 	@if [ -e $(INSTALLED) ]; then $(PYTHON) -m local.stack down; fi

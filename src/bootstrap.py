@@ -6,10 +6,11 @@
 import sys
 from collections.abc import Callable
 
+from src import cli
 from src.access import AccessSettings, grant
 from src.bucket import DVC_PREFIX, Bucket, read_files
-from src.config import DATA_POINTER, PROJECT, load_environment, read_settings
-from src.errors import IntegrityError, MissingError, StackError
+from src.config import DATA_LIMITS, DATA_POINTER, PROJECT, read_settings
+from src.errors import IntegrityError, MissingError
 from src.pointer import Pointer
 from src.workspace import open_workspace
 
@@ -37,14 +38,14 @@ def publish_data(say: Callable[[str], None]) -> None:
 def _copy(pointer: Pointer, bucket: Bucket) -> None:
     with open_workspace(bucket) as workspace:
         folder = workspace.folder / pointer.path
-        for name, content in read_files(_read_local, pointer):
+        for name, content in read_files(_read_local, pointer, DATA_LIMITS):
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         workspace.push(folder)
 
 
-def _read_local(key: str) -> bytes:
+def _read_local(key: str, _: int) -> bytes:
     for source in SOURCES:
         path = source / key.removeprefix(f"{DVC_PREFIX}/")
         if path.is_file():
@@ -55,14 +56,12 @@ def _read_local(key: str) -> bytes:
 
 def main() -> int:
     """Make the bucket, its data and, where keys for them are given, its users; returns the exit code."""
-    load_environment()
-    try:
-        publish_data(print)
-        grant(Bucket.from_environment(), read_settings(AccessSettings), print)
-    except StackError as error:
-        print(f"bootstrap: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return cli.run("bootstrap", _bootstrap)
+
+
+def _bootstrap() -> None:
+    publish_data(print)
+    grant(Bucket.from_environment(), read_settings(AccessSettings), print)
 
 
 if __name__ == "__main__":

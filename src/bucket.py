@@ -1,7 +1,6 @@
 """The bucket through boto3: single objects, and verified reads of what DVC stored there."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +9,11 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from src.config import StoreSettings, read_settings
+from src.config import DATA_LIMITS, MAX_LISTING_BYTES, Limits, StoreSettings, read_settings
 from src.errors import IntegrityError, MissingError, StoreError
-from src.pointer import Pointer, check_relative
+from src.pointer import Pointer, read_listing
 
+Get = Callable[[str, int], bytes]  # an object's bytes by its key, of which there may be so many
 DVC_PREFIX = "dvc"
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 _UNCHANGED = {"304", "NotModified"}
@@ -52,7 +52,7 @@ class Bucket:
             self.check()
         except MissingError:
             region = self.client.meta.region_name
-            elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            elsewhere: dict[str, Any] = {"CreateBucketConfiguration": {"LocationConstraint": region}}
             self._call("create_bucket", **({} if region == "us-east-1" else elsewhere))  # as AWS wants it
 
     def check(self) -> None:
@@ -64,24 +64,20 @@ class Bucket:
         """
         self._call("head_bucket")
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit: int = DATA_LIMITS.size) -> bytes:
         """Return an object's bytes.
 
         Raises:
             MissingError: there is no such object.
+            IntegrityError: it has more than ``limit`` bytes.
 
         """
-        return self._call("get_object", Key=key)["Body"]
+        return self._call("get_object", limit, Key=key)["Body"]
 
-    def get_if_changed(self, key: str, etag: str | None) -> tuple[bytes, str] | None:
-        """Return an object's bytes and ETag, or None where it still has ``etag``.
-
-        Raises:
-            MissingError: there is no such object.
-
-        """
-        condition = {"IfNoneMatch": etag} if etag else {}
-        answer = self._call("get_object", Key=key, **condition)
+    def get_if_changed(self, key: str, etag: str | None, limit: int) -> tuple[bytes, str] | None:
+        """Return an object's bytes and ETag, or None where it still has ``etag``; raises as :meth:`get` does."""
+        condition: dict[str, Any] = {"IfNoneMatch": etag} if etag else {}
+        answer = self._call("get_object", limit, Key=key, **condition)
         return (answer["Body"], answer["ETag"]) if answer else None
 
     def put(self, key: str, content: bytes) -> None:
@@ -92,13 +88,13 @@ class Bucket:
 
         """
         self._call("put_object", Key=key, Body=content)
-        if self.get(key) != content:
+        if self.get(key, len(content)) != content:
             raise IntegrityError(f"{self.name}/{key} does not read back as it was written")
 
     def list(self, prefix: str) -> list[str]:
         """Return the keys below ``prefix``, sorted."""
         keys: list[str] = []
-        token: dict[str, str] = {}
+        token: dict[str, Any] = {}
         while True:
             page = self._call("list_objects_v2", Prefix=prefix, **token)
             keys += [item["Key"] for item in page.get("Contents", [])]
@@ -106,19 +102,19 @@ class Bucket:
                 return sorted(keys)
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def read_files(self, pointer: Pointer) -> Iterator[tuple[str, bytes]]:
+    def read_files(self, pointer: Pointer, limits: Limits = DATA_LIMITS) -> Iterator[tuple[str, bytes]]:
         """Yield what ``pointer`` names; see :func:`read_files`."""
-        return read_files(self.get, pointer)
+        return read_files(self.get, pointer, limits)
 
-    def verify(self, pointer: Pointer) -> None:
+    def verify(self, pointer: Pointer, limits: Limits = DATA_LIMITS) -> None:
         """Read every byte that ``pointer`` names; raises as :func:`read_files` does."""
-        for _ in self.read_files(pointer):
+        for _ in self.read_files(pointer, limits):
             pass
 
-    def _call(self, operation: str, **arguments: Any) -> Any:
+    def _call(self, operation: str, limit: int = 0, **arguments: Any) -> Any:
         try:
             answer = getattr(self.client, operation)(Bucket=self.name, **arguments)
-            return answer | {"Body": answer["Body"].read()} if "Body" in answer else answer
+            return answer | {"Body": self._read(answer, limit, arguments["Key"])} if "Body" in answer else answer
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             if code in _UNCHANGED:
@@ -131,25 +127,39 @@ class Bucket:
         except BotoCoreError as error:
             raise StoreError(f"the store does not answer: {error}") from error
 
+    def _read(self, answer: Any, limit: int, key: str) -> bytes:
+        try:
+            size = answer.get("ContentLength")
+            if size is None or size > limit:
+                raise IntegrityError(f"{key} has {size} bytes, expected at most {limit}")
+            return answer["Body"].read()
+        finally:
+            answer["Body"].close()
 
-def read_files(get: Callable[[str], bytes], pointer: Pointer) -> Iterator[tuple[str, bytes]]:
+
+def read_files(get: Get, pointer: Pointer, limits: Limits = DATA_LIMITS) -> Iterator[tuple[str, bytes]]:
     """Yield (relative path, bytes) of every file that ``pointer`` names, each checked against its md5.
 
-    ``get`` returns an object's bytes by its key in the bucket. A pointer to a single file yields that file under the
-    pointer's own path.
+    A pointer to a single file yields that file under the pointer's own path.
 
     Raises:
         MissingError: an object is not there.
-        IntegrityError: an object's bytes have another md5.
+        IntegrityError: an object's bytes have another md5, a folder's listing is none, or there is more than ``limits``
+            allow.
 
     """
-    content = _read_verified(get, pointer.md5)
+    left = limits.size
+    for path, md5 in list_files(get, pointer, limits).items():
+        content = _read_verified(get, md5, left)
+        left -= len(content)
+        yield path, content
+
+
+def list_files(get: Get, pointer: Pointer, limits: Limits) -> dict[str, str]:
+    """Return the md5 of every file that ``pointer`` names by its relative path; raises as :func:`read_files` does."""
     if not pointer.is_folder:
-        yield pointer.path, content
-        return
-    for entry in json.loads(content):
-        check_relative(entry["relpath"])
-        yield entry["relpath"], _read_verified(get, entry["md5"])
+        return {pointer.path: pointer.md5}
+    return read_listing(_read_verified(get, pointer.md5, MAX_LISTING_BYTES), limits)
 
 
 def content_key(md5: str) -> str:
@@ -157,9 +167,9 @@ def content_key(md5: str) -> str:
     return f"{DVC_PREFIX}/files/md5/{md5[:2]}/{md5[2:]}"
 
 
-def _read_verified(get: Callable[[str], bytes], md5: str) -> bytes:
+def _read_verified(get: Get, md5: str, limit: int) -> bytes:
     key = content_key(md5)
-    content = get(key)
+    content = get(key, limit)
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5.removesuffix(".dir"):
         raise IntegrityError(f"{key} has md5 {found}: its {len(content)} bytes were altered")

@@ -79,6 +79,20 @@ class SearchRule:
     seed: int = 42
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How much one pointer may name: so many files, and so many bytes in all of them."""
+
+    files: int
+    size: int
+
+
+# The bucket is shared: what it says of itself is read up to these bounds and not further.
+MAX_POINTER_BYTES = 64 * 2**10  # a pointer with its provenance has 2 KiB
+MAX_LISTING_BYTES = 2**20  # 1,000 files take 100 KiB
+RELEASE_LIMITS = Limits(files=16, size=64 * 2**20)  # the largest candidate has 5 MiB, and a container 512 MiB
+DATA_LIMITS = Limits(files=1000, size=2 * 2**30)  # what a task can hold in memory
+
 SPLIT = Split()
 PROMOTION_RULE = PromotionRule()
 SEARCH_RULE = SearchRule()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from src import dataset, metrics, models, registry, release
+from src import cli, dataset, metrics, models, registry, release
 from src.bucket import Bucket
 from src.config import (
     DATA_FILE,
@@ -27,9 +27,9 @@ from src.config import (
     PROMOTION_RULE,
     SPLIT,
     Split,
-    load_environment,
 )
-from src.errors import DataError, MissingError, RegistryError, StackError
+from src.errors import DataError, IntegrityError, MissingError, RegistryError
+from src.onnx_model import Model
 from src.pointer import Pointer
 from src.wine import FEATURES, TARGET
 from src.workspace import Workspace, open_workspace
@@ -192,6 +192,8 @@ def _read_data(workspace: Workspace, pointer: Pointer) -> pd.DataFrame:
 
 def _read_table(workspace: Workspace, pointer: PointerDict) -> pd.DataFrame:
     (file,) = workspace.pull(Pointer.from_dict(pointer))
+    if not file.is_file():
+        raise IntegrityError(f"{file.name} is a folder, expected a table")
     return dataset.read(file)
 
 
@@ -209,7 +211,7 @@ def feature_ranges(train: pd.DataFrame) -> tuple[release.FeatureRange, ...]:
     )
 
 
-def _score(model: release.Model, provenance: release.Provenance, table: pd.DataFrame) -> dict[str, float]:
+def _score(model: Model, provenance: release.Provenance, table: pd.DataFrame) -> dict[str, float]:
     labels, probabilities = model.predict(table[dataset.FEATURE_NAMES].to_numpy())
     return metrics.score(table[TARGET].to_numpy(), labels, probabilities, provenance.classes)
 
@@ -246,29 +248,27 @@ def _git_commit() -> str:
 
 def main() -> int:
     """Do one whole run and print it; returns the exit code."""
-    load_environment()
+    return cli.run("pipeline", _run)
+
+
+def _run() -> None:
     run_id = f"shell__{datetime.now(UTC).isoformat(timespec='seconds')}"
-    try:
-        data = pull_data()
-        _say("pull_data", f"data {Pointer.from_dict(data).md5}: valid")
-        sides = prepare_data(data)
-        _say("prepare_data", ", ".join(f"{side} {Pointer.from_dict(sides[side]).md5}" for side in sides))
-        challenger = train_model(data, sides, describe_run(run_id, "train_model"))
-        _say("train_model", f"{MODEL} {PARAMETERS}")
-        tested = test_model(challenger, sides)
-        _say("test_model", f"release {Pointer.from_dict(tested).id}")
-        decision = check_metrics(tested, sides)
-        _say("check_metrics", decision["reason"])
-        print(compare_side_by_side(decision))
-        if decision["promote"]:
-            promotion = update_model(tested, decision, run_id)
-            _say("update_model", f"champion: {promotion['replaced'] or 'nothing'} → {promotion['release']}")
-        else:
-            _say("update_model", f"skipped, champion stays {decision['champion']}")
-    except StackError as error:
-        print(f"pipeline: {error}", file=sys.stderr)
-        return 1
-    return 0
+    data = pull_data()
+    _say("pull_data", f"data {Pointer.from_dict(data).md5}: valid")
+    sides = prepare_data(data)
+    _say("prepare_data", ", ".join(f"{side} {Pointer.from_dict(sides[side]).md5}" for side in sides))
+    challenger = train_model(data, sides, describe_run(run_id, "train_model"))
+    _say("train_model", f"{MODEL} {PARAMETERS}")
+    tested = test_model(challenger, sides)
+    _say("test_model", f"release {Pointer.from_dict(tested).id}")
+    decision = check_metrics(tested, sides)
+    _say("check_metrics", decision["reason"])
+    print(compare_side_by_side(decision))
+    if decision["promote"]:
+        promotion = update_model(tested, decision, run_id)
+        _say("update_model", f"champion: {promotion['replaced'] or 'nothing'} → {promotion['release']}")
+    else:
+        _say("update_model", f"skipped, champion stays {decision['champion']}")
 
 
 def compare_side_by_side(decision: Mapping[str, Any]) -> str:

@@ -1,5 +1,10 @@
-"""A pointer: a ``.dvc`` file in DVC's own format that names a file or folder by the md5 of its bytes."""
+"""A pointer: a ``.dvc`` file in DVC's own format that names a file or folder by the md5 of its bytes.
 
+Pointers and the listings of folders come from the bucket, where others may write: each is bounded, then parsed, then
+checked, before anything is made of it.
+"""
+
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,9 +13,11 @@ from typing import Any
 
 import yaml
 
+from src.config import MAX_POINTER_BYTES, Limits
 from src.errors import IntegrityError
 
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -28,9 +35,9 @@ class Pointer:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not _MD5.fullmatch(self.md5):
-            raise IntegrityError(f"pointer names md5 {self.md5!r}, expected 32 hex digits and '.dir' for a folder")
-        check_relative(self.path)
+        _check_md5(self.md5)
+        if len(check_relative(self.path).parts) != 1:
+            raise IntegrityError(f"pointer names path {self.path[:100]!r}, expected the name of a file or folder")
 
     @property
     def id(self) -> str:
@@ -67,31 +74,92 @@ class Pointer:
         """
         try:
             (out,) = content["outs"]
-            return cls(out["md5"], out["path"], out.get("size"), out.get("nfiles"), content.get("meta") or {})
+            md5, path, size, nfiles = out["md5"], out["path"], out.get("size"), out.get("nfiles")
+            meta = content.get("meta") or {}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise IntegrityError(f"not a .dvc file with one output: {str(content)[:200]!r}") from error
+            raise IntegrityError("not a .dvc file with one output, which has an md5 and a path") from error
+        if not isinstance(md5, str) or not isinstance(path, str):
+            raise IntegrityError("not a .dvc file: its md5 and path must be texts")
+        if any(number is not None and type(number) is not int for number in (size, nfiles)):
+            raise IntegrityError("not a .dvc file: its size and nfiles must be whole numbers")
+        return cls(md5, path, size, nfiles, _plain(meta))
 
     @classmethod
     def from_yaml(cls, text: str | bytes) -> "Pointer":
         """Read the text of a ``.dvc`` file.
 
         Raises:
-            IntegrityError: it is not a ``.dvc`` file with one output.
+            IntegrityError: it is too long, or not a ``.dvc`` file with one output.
 
         """
+        if len(text) > MAX_POINTER_BYTES:
+            raise IntegrityError(f"not a .dvc file: {len(text)} bytes, expected at most {MAX_POINTER_BYTES}")
         try:
-            return cls.from_dict(yaml.safe_load(text))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise IntegrityError(f"not a .dvc file: {str(text[:200])!r}") from error
+            content = yaml.load(text, _PlainLoader)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise IntegrityError(f"not a .dvc file: {text[:100]!r}") from error
+        return cls.from_dict(content)
 
 
-def check_relative(path: str) -> None:
-    """Make sure that ``path`` stays inside the folder it is joined to.
+def read_listing(content: bytes, limits: Limits) -> dict[str, str]:
+    """Return the files of a folder, md5 by relative path, from the bytes that its pointer's md5 names.
 
     Raises:
-        IntegrityError: it is empty, absolute or climbs out.
+        IntegrityError: it is not DVC's listing of at most ``limits.files`` files that stay inside their folder.
 
     """
-    parts = PurePosixPath(path)
-    if not parts.parts or parts.is_absolute() or ".." in parts.parts or "\\" in path:
-        raise IntegrityError(f"pointer names path {path!r}, expected one that stays inside its folder")
+    try:
+        entries = json.loads(content)
+        files = {entry["relpath"]: entry["md5"] for entry in entries}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise IntegrityError("the listing of a folder is not DVC's: expected relpath and md5 of each file") from error
+    if len(files) > limits.files:
+        raise IntegrityError(f"the listing of a folder names {len(files)} files, expected at most {limits.files}")
+    if len(files) < len(entries):
+        raise IntegrityError("the listing of a folder names a file twice")
+    folders = {parent for path in files for parent in check_relative(path).parents}
+    for path, md5 in files.items():
+        _check_md5(md5)
+        if md5.endswith(".dir") or PurePosixPath(path) in folders:
+            raise IntegrityError(f"the listing of a folder has {path[:100]!r} as a file and as a folder")
+    return files
+
+
+def check_relative(path: str) -> PurePosixPath:
+    """Return ``path``, which stays inside the folder that it is joined to.
+
+    Raises:
+        IntegrityError: it is empty, absolute, climbs out, or is spelt in a way that only hides where it leads.
+
+    """
+    parts = PurePosixPath(path) if isinstance(path, str) else PurePosixPath()
+    climbs = parts.is_absolute() or ".." in parts.parts or str(parts) != path
+    if not parts.parts or climbs or "\\" in path or _CONTROL.search(path):
+        raise IntegrityError(f"pointer names path {str(path)[:100]!r}, expected one that stays inside its folder")
+    return parts
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, by which a few bytes would unfold into gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases have no place in a .dvc file")
+        return super().compose_node(parent, index)
+
+
+def _check_md5(md5: Any) -> None:
+    if not isinstance(md5, str) or not _MD5.fullmatch(md5):
+        raise IntegrityError(f"pointer names md5 {str(md5)[:100]!r}, expected 32 hex digits and '.dir' for a folder")
+
+
+def _plain(meta: Any) -> dict[str, Any]:
+    """Return ``meta`` as JSON can spell it, a date as its text."""
+    if not isinstance(meta, dict):
+        raise IntegrityError(f"the pointer's meta is a {type(meta).__name__}, expected names and values")
+    try:
+        text = json.dumps(meta, default=str, allow_nan=False, ensure_ascii=False)
+        text.encode()
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise IntegrityError(f"the pointer's meta cannot be written as JSON: {error}") from error

@@ -1,6 +1,7 @@
 """A release: the immutable folder that is trained, tested, shipped and served."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -8,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from src.errors import IntegrityError
+from src.onnx_model import Model, inspect
 
 Files = Mapping[str, bytes]  # a release's files by name
 
@@ -30,6 +31,12 @@ class FeatureRange:
     minimum: float
     median: float
     maximum: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not isinstance(self.unit, str):
+            raise TypeError("a feature's name and unit must be texts")
+        if not all(isinstance(value, int | float) for value in (self.minimum, self.median, self.maximum)):
+            raise TypeError(f"the range of {self.name} must be numbers")
 
 
 @dataclass(frozen=True)
@@ -62,35 +69,6 @@ class Provenance:
             raise IntegrityError(f"{PROVENANCE_FILE} is not a release's: {error}") from error
 
 
-class Model:
-    """An ONNX classifier in memory; it never changes, so that threads may share it."""
-
-    def __init__(self, content: bytes) -> None:
-        """Load ``content``.
-
-        Raises:
-            IntegrityError: it is not a classifier with one input, a label and probabilities.
-
-        """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own errors share no base class but this one
-            raise IntegrityError(f"{MODEL_FILE} does not load: {error}") from error
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or [output.name for output in outputs] != ["label", "probabilities"]:
-            names = [node.name for node in (*inputs, *outputs)]
-            raise IntegrityError(f"{MODEL_FILE} has {names}, expected one input, 'label' and 'probabilities'")
-        self._input = inputs[0].name
-
-    def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return labels (rows,) and probabilities (rows, classes) for features (rows, 11), cast to float32."""
-        labels, probabilities = self._session.run(None, {self._input: np.asarray(features, np.float32)})
-        return labels, probabilities
-
-
 @dataclass(frozen=True)
 class Release:
     """A whole release, loaded: ``metrics`` maps "train" and "test" to their scores."""
@@ -100,37 +78,48 @@ class Release:
     metrics: Mapping[str, Mapping[str, float]]
 
     @classmethod
-    def load(cls, files: Files) -> "Release":
-        """Load a release and try its model on the training medians.
+    def load(cls, files: Files, tried: bool = False) -> "Release":
+        """Load a release and try its model where training ended: at the medians, minima and maxima.
+
+        With ``tried`` these bytes were loaded before, elsewhere, so that the graph need not be looked at again.
 
         Raises:
             IntegrityError: a file is missing, broken, or the model does not predict.
 
         """
         provenance = Provenance.read(files)
-        release = cls(load_model(files), provenance, _read_json(files, METRICS_FILE))
+        release = cls(load_model(files, tried), provenance, _read_scores(files))
         release._check()
         return release
 
     def _check(self) -> None:
-        medians = np.array([[feature.median for feature in self.provenance.features]])
+        features, classes = self.provenance.features, self.provenance.classes
+        values = [(feature.median, feature.minimum, feature.maximum) for feature in features]
+        rows = np.array(values).reshape(-1, 3).T
         try:
-            _, probabilities = self.model.predict(medians)
-        except Exception as error:  # as in Model
+            labels, probabilities = self.model.predict(rows)
+        except Exception as error:  # onnxruntime's own errors share no base class but this one
             raise IntegrityError(f"{MODEL_FILE} does not predict: {error}") from error
-        shape = (1, len(self.provenance.classes))
-        if probabilities.shape != shape or not np.isclose(probabilities.sum(), 1, atol=1e-3):
-            raise IntegrityError(f"{MODEL_FILE} gives {probabilities.tolist()} for classes {self.provenance.classes}")
+        if probabilities.shape != (len(rows), len(classes)) or not np.isin(labels, classes).all():
+            raise IntegrityError(f"{MODEL_FILE} gives {probabilities.tolist()} for classes {classes}")
+        if not (probabilities >= 0).all() or not np.isclose(probabilities.sum(axis=1), 1, atol=1e-3).all():
+            raise IntegrityError(f"{MODEL_FILE} gives {probabilities.tolist()}, expected probabilities")
 
 
-def load_model(files: Files) -> Model:
+def load_model(files: Files, tried: bool = False) -> Model:
     """Load ``model.onnx`` alone: a challenger that is yet to be tested.
 
     Raises:
         IntegrityError: it is missing or does not load.
 
     """
-    return Model(_read(files, MODEL_FILE))
+    content = _read(files, MODEL_FILE)
+    try:
+        if not tried:
+            inspect(content)
+        return Model(content)
+    except IntegrityError as error:
+        raise IntegrityError(f"{MODEL_FILE}: {error}") from error
 
 
 def write_challenger(folder: Path, model: bytes, provenance: Provenance) -> None:
@@ -162,11 +151,28 @@ def _read(files: Files, name: str) -> bytes:
         raise IntegrityError(f"a release must hold {name}, this one holds {', '.join(files) or 'nothing'}") from error
 
 
-def _read_json(files: Files, name: str) -> Any:
+def _read_scores(files: Files) -> dict[str, dict[str, float]]:
+    scores = _read_json(files, METRICS_FILE)
     try:
-        return json.loads(_read(files, name))
-    except ValueError as error:
+        return {side: {name: float(value) for name, value in of_side.items()} for side, of_side in scores.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise IntegrityError(f"{METRICS_FILE} holds no scores by train and test: {error}") from error
+
+
+def _read_json(files: Files, name: str) -> Any:
+    """Return what every reply can spell again: no infinite number, no half of a character."""
+    try:
+        content = json.loads(_read(files, name), parse_constant=_finite, parse_float=_finite)
+        json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{name} is not JSON: {error}") from error
+    return content
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no number")
+    return number
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -1,13 +1,23 @@
-"""DVC on the bucket that the environment names: ``python -m src.run_dvc pull data.dvc``."""
+"""DVC's pull on the bucket that the environment names: ``python -m src.run_dvc pull data.dvc``.
+
+DVC alone would write wherever a listing in the bucket says; here each listing is checked before DVC sees it.
+"""
 
 import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
+from src import cli
 from src.bucket import Bucket
-from src.config import PROJECT, load_environment
-from src.errors import StackError
+from src.config import DATA_POINTER, PROJECT
+from src.errors import IntegrityError, MissingError
+from src.pointer import Pointer
+from src.release import FOLDER
+from src.workspace import keep_listing
 
 REMOTE = "bucket"
+PATHS = (DATA_POINTER.stem, FOLDER)  # what may be written in the project
 
 
 def name_remote(bucket: Bucket) -> None:
@@ -19,19 +29,47 @@ def name_remote(bucket: Bucket) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run DVC's own command line in the project, with the bucket as its remote; returns the exit code."""
+    """Pull what the given ``.dvc`` files name, by DVC's own command line; returns the exit code."""
+    if len(arguments) < 2 or arguments[0] != "pull":
+        print("usage: python -m src.run_dvc pull FILE.dvc ...", file=sys.stderr)
+        return 2
+    files = [Path(file).resolve() for file in arguments[1:]]
+    return cli.run("run_dvc", lambda: pull(files))
+
+
+def pull(files: Sequence[Path]) -> int:
+    """Pull what ``.dvc`` files name into their folders, each listing checked before DVC sees it; returns the exit code.
+
+    Raises:
+        StackError: the store is unreachable, or what is to be pulled is broken or leads elsewhere.
+
+    """
     from dvc.cli import main as dvc
 
-    load_environment()
-    try:
-        bucket = Bucket.from_environment()
-        bucket.check()
-    except StackError as error:
-        print(f"run_dvc: {error}", file=sys.stderr)
-        return 1
+    bucket = Bucket.from_environment()
+    bucket.check()
+    for file in files:
+        check_target(file, bucket)
     name_remote(bucket)
     os.chdir(PROJECT)
-    return dvc([*arguments, "--remote", REMOTE])
+    return dvc(["pull", *map(str, files), "--remote", REMOTE])
+
+
+def check_target(file: Path, bucket: Bucket) -> None:
+    """Check what a ``.dvc`` file names, and keep the checked listing for DVC.
+
+    Raises:
+        IntegrityError: the file, or the listing in the bucket, is broken or leads elsewhere.
+        MissingError: there is no such file, or the bucket lacks the listing.
+
+    """
+    try:
+        pointer = Pointer.from_yaml(file.read_bytes())
+    except OSError as error:
+        raise MissingError(f"{file.name} cannot be read: {error.strerror}") from error
+    if pointer.path not in PATHS:
+        raise IntegrityError(f"{file.name} would be written to {pointer.path!r}, expected {' or '.join(PATHS)}")
+    keep_listing(pointer, bucket, PROJECT / ".dvc" / "cache")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,21 @@
 """A temporary DVC repository: files and folders go to the bucket and come back by content."""
 
+import fcntl
 import hashlib
 import json
 import logging
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from src.bucket import DVC_PREFIX, Bucket, read_files
+from src.bucket import DVC_PREFIX, Bucket, list_files, read_files
+from src.config import DATA_LIMITS
 from src.errors import IntegrityError, StoreError
 from src.pointer import Pointer
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 log = logging.getLogger(__name__)
+PREFIX = "wine-workspace-"
 
 _CONFIG = """\
 [core]
@@ -32,6 +37,7 @@ _CONFIG = """\
     endpointurl = {endpoint}
     connect_timeout = 3
     read_timeout = 15
+    verify = true
 """
 
 
@@ -77,6 +83,8 @@ class Workspace:
 
         """
         files = [self._write_pointer(pointer) for pointer in pointers]
+        for pointer in pointers:
+            keep_listing(pointer, self._bucket, self.folder / ".dvc" / "cache")
         try:
             with _translated(f"pull {', '.join(pointer.path for pointer in pointers)}"):
                 self._repo.pull(targets=[str(file) for file in files])
@@ -95,11 +103,11 @@ class Workspace:
         """Write what ``pointer`` names over altered objects, which DVC takes for pushed already."""
         objects: dict[str, bytes] = {}
 
-        def read(key: str) -> bytes:
+        def read(key: str, _: int) -> bytes:
             objects[key] = (self.folder / ".dvc" / "cache" / key.removeprefix(f"{DVC_PREFIX}/")).read_bytes()
             return objects[key]
 
-        for _ in read_files(read, pointer):
+        for _ in read_files(read, pointer, DATA_LIMITS):
             pass
         for key, content in objects.items():
             self._bucket.put(key, content)
@@ -109,6 +117,31 @@ class Workspace:
         file.parent.mkdir(exist_ok=True)
         file.write_text(pointer.to_yaml())
         return file
+
+
+def keep_listing(pointer: Pointer, bucket: Bucket, cache: Path) -> None:
+    """Put the listing of a folder into a DVC cache after it was checked, so that DVC asks the bucket for no other.
+
+    DVC itself writes wherever a listing says, ``../`` included.
+
+    Raises:
+        MissingError: the bucket lacks it.
+        IntegrityError: it was altered, or leads out of its folder.
+
+    """
+    objects: dict[str, bytes] = {}
+
+    def read(key: str, limit: int) -> bytes:
+        objects[key] = bucket.get(key, limit)
+        return objects[key]
+
+    list_files(read, pointer, DATA_LIMITS)
+    for key, content in objects.items():
+        path = cache / key.removeprefix(f"{DVC_PREFIX}/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        temporary.write_bytes(content)
+        temporary.replace(path)
 
 
 @contextmanager
@@ -123,13 +156,43 @@ def open_workspace(bucket: Bucket) -> Iterator[Workspace]:
 
     bucket.check()
     logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what it would say is in the errors raised here
-    with TemporaryDirectory(prefix="wine-") as name:
-        folder = Path(name).resolve()
+    with _temporary_folder() as folder:
         (folder / ".dvc").mkdir()
         config = _CONFIG.format(folder=folder, url=bucket.dvc_url, endpoint=bucket.endpoint)
         (folder / ".dvc" / "config").write_text(config)
         with Repo(str(folder)) as repo:
             yield Workspace(folder, repo, bucket)
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Make a folder that is locked while this process lives; what processes that were killed left behind goes."""
+    parent = Path(tempfile.gettempdir()).resolve()
+    _sweep(parent)
+    unlocked = Path(tempfile.mkdtemp(prefix="wine-new-", dir=parent))
+    lock = os.open(unlocked, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = unlocked.rename(parent / unlocked.name.replace("wine-new-", PREFIX))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+    finally:
+        os.close(lock)
+
+
+def _sweep(parent: Path) -> None:
+    """Delete the workspaces of this user that no living process holds."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(lock).st_uid == os.getuid():
+                    shutil.rmtree(folder)
+            finally:
+                os.close(lock)
 
 
 def _md5(path: Path) -> str:

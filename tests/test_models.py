@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import dataset, models, release
+from src import dataset, models
 from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
+from src.onnx_model import Model
 
 PRINT_MD5 = """
 import hashlib, sys
@@ -30,7 +31,7 @@ def test_onnx_answers_as_scikit_learn_does(sides: tuple[pd.DataFrame, pd.DataFra
     train, test = sides
     fitted = models.fit(MODEL, PARAMETERS, train)
     features = test[dataset.FEATURE_NAMES]
-    labels, probabilities = release.Model(models.export(fitted)).predict(features.to_numpy())
+    labels, probabilities = Model(models.export(fitted)).predict(features.to_numpy())
     np.testing.assert_allclose(probabilities, fitted.predict_proba(features), atol=2e-5)
     np.testing.assert_array_equal(labels, fitted.predict(features))
 

@@ -30,11 +30,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Serve the last good release from disk at once, and follow the champion until shutdown."""
     load_environment()
     settings = read_settings(ApiSettings)
-    champion = app.state.champion = Champion(Bucket.from_environment(), settings.api_cache)
+    champion = app.state.champion = Champion(Bucket.from_environment(), settings.api_cache, settings.api_poll_seconds)
     telemetry = app.state.telemetry = Telemetry()
     telemetry.follow(champion)
     champion.restore()
-    with champion.watched(settings.api_poll_seconds):
+    with champion.watched():
         yield
 
 
@@ -100,7 +100,6 @@ async def healthcheck(request: Request, response: Response) -> Health:
     """Show the service's parts; 503 when it cannot predict."""
     champion: Champion = request.app.state.champion
     live, watch = champion.live, champion.watch
-    age = None if watch.looked_at is None else round(time.monotonic() - watch.looked_at, 1)
     degraded = watch.store_error or watch.refusal or watch.cache_error
     if live is None:
         response.status_code = 503
@@ -109,7 +108,7 @@ async def healthcheck(request: Request, response: Response) -> Health:
         release=live.id if live else None,
         store=StoreHealth(
             reachable=watch.looked_at is not None and watch.store_error is None,
-            seconds_since_last_look=age,
+            seconds_since_last_look=None if watch.age is None else round(watch.age, 1),
             error=watch.store_error,
         ),
         cache_error=watch.cache_error,

@@ -4,18 +4,22 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from src.bucket import Bucket, read_files
+from src.api.trial import try_release
+from src.bucket import DVC_PREFIX, Bucket, Get, read_files
+from src.config import MAX_POINTER_BYTES, RELEASE_LIMITS
 from src.errors import IntegrityError, MissingError, StackError, StoreError
 from src.pointer import Pointer
-from src.registry import CURRENT
+from src.registry import CURRENT, read_pointer
 from src.release import Release
 
 log = logging.getLogger("uvicorn.error")
+LATE = 3  # intervals after which what the last look found is too old to be believed
+SHORTEST_LATE = 5.0  # seconds; taking a new release is a part of a look
 
 
 @dataclass(frozen=True)
@@ -48,26 +52,46 @@ class Watch:
     refusal: Refusal | None = None
     cache_error: str | None = None
 
+    @property
+    def age(self) -> float | None:
+        """Return the seconds since the last look ended; None before the first has."""
+        return None if self.looked_at is None else time.monotonic() - self.looked_at
+
 
 class Champion:
     """Follows ``registry/current.dvc``; ``live`` is what requests are answered from.
 
-    The last good release is kept in ``cache`` under the same keys as in the bucket, the pointer written last.
+    The last good release is kept in ``cache`` under the same keys as in the bucket, the pointer written last; so is the
+    one that it replaced, and nothing else.
     """
 
-    def __init__(self, bucket: Bucket, cache: Path) -> None:
-        """Start with no release; :meth:`restore` and :meth:`look` find one."""
+    def __init__(self, bucket: Bucket, cache: Path, seconds: float) -> None:
+        """Start with no release; :meth:`restore` and :meth:`look`, every so many ``seconds``, find one."""
         self.live: LiveRelease | None = None
-        self.watch = Watch()
+        self._watch = Watch()
         self._bucket = bucket
         self._cache = cache
+        self._seconds = seconds
         self._etag: str | None = None
         self._unkept: Mapping[str, bytes] = {}
+        self._kept: set[str] = set()
+
+    @property
+    def watch(self) -> Watch:
+        """Return what the last look found; where the next is late, that the store does not answer."""
+        watch = self._watch
+        late_after = max(LATE * self._seconds, SHORTEST_LATE)
+        if watch.store_error is None and watch.age is not None and watch.age > late_after:
+            late = f"the last look at the bucket ended {watch.age:.0f} s ago, expected every {self._seconds:g} s"
+            return replace(watch, store_error=late)
+        return watch
 
     def restore(self) -> None:
         """Serve the last good release from disk, where there is one and it is whole."""
         try:
-            self.live, _ = _load(self._read_cached, Pointer.from_yaml(self._read_cached(CURRENT)))
+            pointer = read_pointer(self._read_cached(CURRENT, MAX_POINTER_BYTES))
+            files, objects = _fetch(self._read_cached, pointer)
+            self.live, self._kept = LiveRelease(pointer, Release.load(files, tried=True)), set(objects)
         except MissingError:
             return
         except StackError as error:
@@ -77,21 +101,23 @@ class Champion:
 
     def look(self) -> None:
         """Look at the champion's pointer once; load, verify and swap where it changed."""
-        refusal, store_error = self.watch.refusal, None
+        refusal, store_error = self._watch.refusal, None
         try:
-            if answer := self._bucket.get_if_changed(CURRENT, self._etag):
+            if answer := self._bucket.get_if_changed(CURRENT, self._etag, MAX_POINTER_BYTES):
                 refusal = self._take(*answer)
+        except IntegrityError as error:
+            refusal = self._refuse(Refusal(None, str(error)))
         except MissingError:
             store_error = None if self.live is None else f"{CURRENT} is gone from the bucket"
         except StoreError as error:
             store_error = str(error)
-        if store_error and store_error != self.watch.store_error:
+        if store_error and store_error != self._watch.store_error:
             log.warning("%s; serving %s", store_error, self.live.id if self.live else "nothing")
-        self.watch = Watch(time.monotonic(), store_error, refusal, self._keep())
+        self._watch = Watch(time.monotonic(), store_error, refusal, self._keep())
 
     @contextmanager
-    def watched(self, seconds: float) -> Iterator[None]:
-        """Look every so many seconds, in a thread, until the block ends."""
+    def watched(self) -> Iterator[None]:
+        """Look again and again, in a thread, until the block ends."""
         stopped = threading.Event()
 
         def watch() -> None:
@@ -100,8 +126,8 @@ class Champion:
                     self.look()
                 except Exception as error:  # the watcher must outlive whatever it meets
                     log.exception("looking at the champion failed")
-                    self.watch = replace(self.watch, store_error=f"{type(error).__name__}: {error}")
-                if stopped.wait(seconds):
+                    self._watch = replace(self._watch, store_error=f"{type(error).__name__}: {error}")
+                if stopped.wait(self._seconds):
                     return
 
         thread = threading.Thread(target=watch, name="champion-watcher", daemon=True)
@@ -110,14 +136,16 @@ class Champion:
             yield
         finally:
             stopped.set()
-            thread.join(timeout=seconds)
+            thread.join(timeout=self._seconds)
 
     def _take(self, content: bytes, etag: str) -> Refusal | None:
         pointer = None
         try:
-            pointer = Pointer.from_yaml(content)
+            pointer = read_pointer(content)
             if self.live is None or self.live.pointer.md5 != pointer.md5:
-                live, objects = _load(self._bucket.get, pointer)
+                files, objects = _fetch(self._bucket.get, pointer)
+                try_release(files)
+                live = LiveRelease(pointer, Release.load(files, tried=True))
                 self._unkept = objects | {CURRENT: content}
             else:
                 live = replace(self.live, pointer=pointer)
@@ -130,7 +158,7 @@ class Champion:
 
     def _refuse(self, refusal: Refusal) -> Refusal:
         self._etag = None  # so that the next look tries again, even where the pointer returns to what it was
-        if refusal != self.watch.refusal:
+        if refusal != self._watch.refusal:
             log.error("release %s is refused: %s", refusal.release, refusal.reason)
         return refusal
 
@@ -143,25 +171,38 @@ class Champion:
                 temporary = path.with_name(f"{path.name}.{os.getpid()}")
                 temporary.write_bytes(content)
                 temporary.replace(path)
+            self._prune()
         except OSError as error:
-            if self.watch.cache_error != str(error):
+            if self._watch.cache_error != str(error):
                 log.warning("the release could not be kept on disk: %s", error)
             return str(error)
         self._unkept = {}
         return None
 
-    def _read_cached(self, key: str) -> bytes:
+    def _prune(self) -> None:
+        """Delete from disk what is neither of the release just kept nor of its predecessor."""
+        if not self._unkept:
+            return
+        kept = set(self._unkept) - {CURRENT}
+        for path in (self._cache / DVC_PREFIX).rglob("*"):
+            if path.is_file() and path.relative_to(self._cache).as_posix() not in kept | self._kept:
+                path.unlink()
+        self._kept = kept
+
+    def _read_cached(self, key: str, limit: int) -> bytes:
         try:
-            return (self._cache / key).read_bytes()
+            with (self._cache / key).open("rb") as file:
+                return file.read(limit)
         except OSError as error:
             raise MissingError(f"{self._cache} lacks {key}") from error
 
 
-def _load(get: Callable[[str], bytes], pointer: Pointer) -> tuple[LiveRelease, dict[str, bytes]]:
+def _fetch(get: Get, pointer: Pointer) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return a release's files by name, and the objects that they were read from by key."""
     objects: dict[str, bytes] = {}
 
-    def remember(key: str) -> bytes:
-        objects[key] = get(key)
+    def remember(key: str, limit: int) -> bytes:
+        objects[key] = get(key, limit)
         return objects[key]
 
-    return LiveRelease(pointer, Release.load(dict(read_files(remember, pointer)))), objects
+    return dict(read_files(remember, pointer, RELEASE_LIMITS)), objects

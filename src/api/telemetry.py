@@ -1,6 +1,5 @@
 """What ``/metrics`` shows, in Prometheus' text format."""
 
-import time
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -41,7 +40,7 @@ class Telemetry(Collector):
         yield release
         refused = watch.refusal is not None
         yield GaugeMetricFamily("wine_release_refused", "1 while the champion is refused as not whole", float(refused))
-        if watch.looked_at is not None:
-            reachable, age = float(watch.store_error is None), time.monotonic() - watch.looked_at
+        if watch.age is not None:
+            reachable, age = float(watch.store_error is None), watch.age
             yield GaugeMetricFamily("wine_store_reachable", "1 if the last look at the bucket succeeded", reachable)
             yield GaugeMetricFamily("wine_store_look_age_seconds", "Seconds since the last look at the bucket", age)

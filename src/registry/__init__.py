@@ -16,9 +16,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from src.bucket import Bucket
-from src.errors import MissingError, RegistryError
+from src.config import MAX_POINTER_BYTES, RELEASE_LIMITS
+from src.errors import IntegrityError, MissingError, RegistryError
 from src.pointer import Pointer
-from src.release import Release
+from src.release import FOLDER, Release
 
 CURRENT = "registry/current.dvc"
 RELEASES = "registry/releases/"
@@ -39,13 +40,55 @@ class Promotion:
     by: str
     metrics: Mapping[str, Any]
 
+    @classmethod
+    def read(cls, content: Any, where: str) -> "Promotion":
+        """Read what ``asdict`` made of an event.
+
+        Raises:
+            IntegrityError: it is none; the message says that it came from ``where``.
+
+        """
+        try:
+            event = cls(**content)
+            is_aware = (datetime.fromisoformat(event.time) + timedelta(days=1)).tzinfo is not None
+            texts = (event.kind, event.release, event.reason, event.by, event.replaced or "")
+            if is_aware and all(isinstance(text, str) for text in texts) and isinstance(event.metrics, Mapping):
+                return event
+        except (TypeError, ValueError, OverflowError) as error:
+            raise IntegrityError(f"{where} holds no event of this registry: {error}") from error
+        raise IntegrityError(f"{where} holds no event of this registry")
+
+
+def read_pointer(content: bytes) -> Pointer:
+    """Return the pointer to a release that the bytes of an object are.
+
+    Raises:
+        IntegrityError: they are none; DVC would write whatever else is named beside the project's own folders.
+
+    """
+    pointer = Pointer.from_yaml(content)
+    if pointer.path != FOLDER or not pointer.is_folder:
+        raise IntegrityError(f"pointer names {pointer.path!r}, expected the folder {FOLDER!r}")
+    return pointer
+
 
 def current(bucket: Bucket) -> Pointer | None:
-    """Return the champion's pointer, or None before the first promotion."""
+    """Return the champion's pointer, or None before the first promotion.
+
+    Raises:
+        IntegrityError: it is broken; the message names the command that puts a release in its place.
+
+    """
     try:
-        return Pointer.from_yaml(bucket.get(CURRENT))
+        pointer = read_pointer(bucket.get(CURRENT, MAX_POINTER_BYTES))
+        _event(pointer)
     except MissingError:
         return None
+    except IntegrityError as error:
+        last = _last_event(bucket)
+        hint = f"promote {last.release}" if last else "promote ID"
+        raise IntegrityError(f"{error}; put a release in its place with: python -m src.registry {hint}") from error
+    return pointer
 
 
 def register(bucket: Bucket, pointer: Pointer) -> None:
@@ -64,7 +107,7 @@ def find(bucket: Bucket, release_id: str) -> Pointer:
 
     """
     try:
-        return Pointer.from_yaml(bucket.get(_release_key(release_id)))
+        return read_pointer(bucket.get(_release_key(release_id), MAX_POINTER_BYTES))
     except MissingError as error:
         known = ", ".join(releases(bucket)) or "none"
         raise RegistryError(f"no release {release_id!r} in the registry, which holds: {known}") from error
@@ -77,10 +120,10 @@ def releases(bucket: Bucket) -> list[str]:
 
 def history(bucket: Bucket) -> list[Promotion]:
     """Return all changes of champion, oldest first."""
-    champion = current(bucket)
+    champion, _ = _champion(bucket)
     if champion is not None:
         _record(bucket, _event(champion))
-    return [Promotion(**json.loads(bucket.get(key))) for key in bucket.list(PROMOTIONS)]
+    return [_read_event(bucket, key) for key in bucket.list(PROMOTIONS)]
 
 
 def promote(
@@ -116,7 +159,8 @@ def rollback(bucket: Bucket, release_id: str | None, by: str) -> Promotion:
     if release_id is None:
         release_id = _replaced_by(events, events[-1].release)
     pointer = find(bucket, release_id)
-    if release_id == events[-1].release:
+    champion, _ = _champion(bucket)
+    if champion and release_id == champion.id:
         raise RegistryError(f"{release_id} is the champion already")
     return _replace(bucket, pointer, ROLLBACK, f"rolled back from {events[-1].release}", by, {})
 
@@ -134,7 +178,7 @@ def load(bucket: Bucket, pointer: Pointer) -> Release:
         MissingError, IntegrityError: it is not whole.
 
     """
-    return Release.load(dict(bucket.read_files(pointer)))
+    return Release.load(dict(bucket.read_files(pointer, RELEASE_LIMITS)))
 
 
 def _replace(
@@ -148,26 +192,46 @@ def _replace(
 ) -> Promotion:
     load(bucket, pointer)
     register(bucket, pointer)
-    champion = current(bucket)
-    last = _event(champion) if champion else None
+    champion, last = _champion(bucket)
     if last:
         _record(bucket, last)
     if champion and last and champion.md5 == pointer.md5:
         return last
-    replaced = champion.id if champion else None
-    if replacing not in (ANY_CHAMPION, replaced):
-        raise RegistryError(f"champion is {replaced}, {replacing} was compared; start a new run")
-    event = Promotion(_time_after(last), kind, pointer.id, replaced, reason, by, metrics)
+    compared = champion.id if champion else None
+    if replacing not in (ANY_CHAMPION, compared):
+        raise RegistryError(f"champion is {compared}, {replacing} was compared; start a new run")
+    event = Promotion(_time_after(last), kind, pointer.id, last.release if last else None, reason, by, metrics)
     bucket.put(CURRENT, pointer.with_meta(promotion=asdict(event)).to_yaml().encode())
     _record(bucket, event)
     return event
 
 
-def _event(champion: Pointer) -> Promotion:
+def _champion(bucket: Bucket) -> tuple[Pointer | None, Promotion | None]:
+    """Return the champion and the event that made it; where its pointer is broken or gone, None and the last event."""
     try:
-        return Promotion(**champion.meta["promotion"])
-    except (KeyError, TypeError) as error:
-        raise RegistryError(f"{CURRENT} was not written by this registry: {error}") from error
+        champion = current(bucket)
+    except IntegrityError:
+        champion = None
+    return champion, _event(champion) if champion else _last_event(bucket)
+
+
+def _event(champion: Pointer) -> Promotion:
+    event = Promotion.read(champion.meta.get("promotion"), CURRENT)
+    if event.release != champion.id:
+        raise IntegrityError(f"{CURRENT} names {champion.id}, and its event {event.release[:100]!r}")
+    return event
+
+
+def _last_event(bucket: Bucket) -> Promotion | None:
+    keys = bucket.list(PROMOTIONS)
+    return _read_event(bucket, keys[-1]) if keys else None
+
+
+def _read_event(bucket: Bucket, key: str) -> Promotion:
+    try:
+        return Promotion.read(json.loads(bucket.get(key, MAX_POINTER_BYTES)), key)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{key} is not JSON: {error}") from error
 
 
 def _record(bucket: Bucket, event: Promotion) -> None:
@@ -187,7 +251,7 @@ def _time_after(last: Promotion | None) -> str:
 
 def _replaced_by(events: list[Promotion], release_id: str) -> str:
     for event in reversed(events):
-        if event.kind == PROMOTE and event.release == release_id and event.replaced:
+        if event.kind == PROMOTE and event.release == release_id and event.replaced not in (None, release_id):
             return event.replaced
     raise RegistryError(f"{release_id} replaced no other release; name one of: python -m src.registry history")
 

@@ -4,10 +4,9 @@ import argparse
 import getpass
 import sys
 
-from src import registry
+from src import cli, registry
 from src.bucket import Bucket
-from src.config import load_environment
-from src.errors import RegistryError, StackError
+from src.errors import RegistryError
 from src.release import library_versions
 
 
@@ -22,12 +21,7 @@ def main() -> int:
     commands.add_parser("promote", help="make a tested release the champion, whatever its metrics").add_argument("id")
     commands.add_parser("reproduce", help="train a release again and compare the bytes").add_argument("id")
     options = parser.parse_args()
-    load_environment()
-    try:
-        return _COMMANDS[options.command](Bucket.from_environment(), options)
-    except StackError as error:
-        print(f"registry: {error}", file=sys.stderr)
-        return 1
+    return cli.run("registry", lambda: _COMMANDS[options.command](Bucket.from_environment(), options))
 
 
 def _show_current(bucket: Bucket, _: argparse.Namespace) -> int:

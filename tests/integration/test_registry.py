@@ -1,8 +1,10 @@
 """Promotion is one write: whole or not at all, recorded, undone, and safe against kill -9."""
 
+import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 
@@ -199,6 +201,51 @@ def test_the_command_shows_promotes_and_rolls_back(bucket: Bucket, first: Pointe
     wrong = run_command("rollback", "nope")
     assert wrong.returncode == 1
     assert len(wrong.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"outs: []", b"{"])
+def test_a_broken_pointer_is_replaced_by_promotion_and_roll_back(
+    bucket: Bucket, first: Pointer, second: Pointer, content: bytes
+) -> None:
+    promote(bucket, first)
+    promote(bucket, second)
+    bucket.put(registry.CURRENT, content)
+    assert f"registry promote {second.id}" in run_command("current").stderr
+    assert f"{second.id} → {first.id} (rollback" in run_command("rollback").stdout
+    bucket.put(registry.CURRENT, content)
+    assert f"{first.id} → {first.id} (promote" in run_command("promote", first.id).stdout
+    bucket.put(registry.CURRENT, content)
+    assert f"{first.id} → {second.id} (rollback" in run_command("rollback", second.id).stdout
+    assert champion_id(bucket) == second.id
+    chain = [(event.replaced, event.release) for event in registry.history(bucket)]
+    assert chain == [
+        (None, first.id), (first.id, second.id), (second.id, first.id), (first.id, first.id), (first.id, second.id),
+    ]
+
+
+@pytest.mark.parametrize(
+    "promotion", [None, [], {}, {"time": "now"}, {"time": "9999-12-31T23:59:59+00:00"}, {"release": "0" * 12}]
+)
+def test_a_pointer_without_an_event_of_its_own_is_broken(
+    bucket: Bucket, first: Pointer, second: Pointer, promotion: object
+) -> None:
+    event = asdict(promote(bucket, first))
+    forged = {**event, **promotion} if isinstance(promotion, dict) and promotion else promotion
+    bucket.put(registry.CURRENT, first.with_meta(promotion=forged).to_yaml().encode())
+    with pytest.raises(IntegrityError, match=f"registry promote {first.id}"):
+        registry.current(bucket)
+    assert promote(bucket, second).replaced == first.id
+    assert len(registry.history(bucket)) == 2
+
+
+def test_a_terminal_that_cannot_spell_an_arrow_is_told_all_the_same(bucket: Bucket, first: Pointer) -> None:
+    registry.register(bucket, first)
+    command = [sys.executable, "-m", "src.registry", "promote", first.id]
+    env = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert f"champion: nothing ? {first.id}".encode("latin-1") in done.stdout
+    assert champion_id(bucket) == first.id
 
 
 def test_a_release_is_reproduced_from_what_it_records(bucket: Bucket, third: Pointer) -> None:

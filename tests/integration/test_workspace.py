@@ -2,8 +2,10 @@
 
 import http.server
 import json
+import os
 import socketserver
 import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from src.bucket import Bucket, content_key
+from src.config import PROJECT
 from src.errors import IntegrityError, MissingError, StoreError
 from src.pointer import Pointer
 from src.workspace import open_workspace
@@ -116,6 +119,47 @@ def test_nothing_is_left_behind(bucket: Bucket, tmp_path: Path, monkeypatch: pyt
         (workspace.folder / "a.txt").write_text("one")
         workspace.push(workspace.folder / "a.txt")
     assert list(tmp_path.iterdir()) == []
+
+
+OPEN_AND_WAIT = """
+import sys
+from src.bucket import Bucket
+from src.workspace import open_workspace
+
+with open_workspace(Bucket.from_environment()) as workspace:
+    print(workspace.folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def open_elsewhere(temporary: Path) -> "subprocess.Popen[str]":
+    """Open a workspace in another process, which prints its folder and ends with its input."""
+    command = [sys.executable, "-c", OPEN_AND_WAIT]
+    env = os.environ | {"TMPDIR": str(temporary)}
+    return subprocess.Popen(
+        command, cwd=PROJECT, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+def test_what_a_killed_process_left_behind_is_swept_and_a_living_one_keeps_its_own(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "wine-of-somebody").mkdir()
+    with open_elsewhere(tmp_path) as killed, open_elsewhere(tmp_path) as alive:
+        assert killed.stdout and alive.stdout and alive.stdin
+        dead, living = (Path(process.stdout.readline().strip()) for process in (killed, alive) if process.stdout)
+        killed.kill()
+        killed.wait()
+        assert dead.is_dir() and living.is_dir()
+        with open_workspace(bucket) as workspace:
+            assert not dead.exists()
+            assert {path.name for path in tmp_path.iterdir()} == {
+                living.name, workspace.folder.name, "wine-of-somebody",
+            }
+        alive.stdin.close()
+        assert alive.wait() == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["wine-of-somebody"]
 
 
 def test_an_answer_that_breaks_off_is_a_store_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
