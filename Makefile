@@ -79,7 +79,7 @@ compose-test: $(INSTALLED)  ## Build the images and test the whole stack in cont
 	@COMPOSE='$(COMPOSE)' $(PYTHON) -m pytest -x tests/e2e/test_compose.py -m compose
 
 metrics-md: $(INSTALLED)  ## Train this branch's model and compare it with the champion: metrics.md
-	@$(WITH_ENV) $(PYTHON) -m src.compare_branch > metrics.md
+	@$(WITH_ENV) $(PYTHON) -m src.pipeline compare > metrics.md
 	@cat metrics.md
 
 bench-dag: $(INSTALLED)  ## Compare the wall time of the DAG with that of six empty tasks

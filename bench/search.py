@@ -25,13 +25,14 @@ from joblib import Parallel, delayed
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from sklearn.pipeline import Pipeline
 
-from src import dataset, models, search
-from src.config import DATA_FILE, GRID, PROJECT
+from src.config import GRID, PROJECT
+from src.core import dataset, models, wine
+from src.core.wine import CLASSES, TARGET
 from src.learn_models import read_data
-from src.recorder import Recorder
-from src.search import Combination, Rows
+from src.search import trials
+from src.search.trials import Combination, Rows
 from src.tracking import Run
-from src.wine import CLASSES, TARGET
+from src.tracking.recorder import Recorder
 
 JOBS = 2
 TASKS = 20
@@ -44,7 +45,7 @@ def main() -> int:
     bare = measure_bare_fits()
     whole = measure_search()
     task = measure_task()
-    print(f"combinations               {len(search.list_combinations(list(GRID))):8d}")
+    print(f"combinations               {len(trials.list_combinations(list(GRID))):8d}")
     print(f"bare fit and score, 2 jobs {bare:8.1f} s")
     print(f"whole search, 2 jobs       {whole:8.1f} s")
     print(f"ratio                      {whole / bare:8.2f}   (target: at most {RATIO_TARGET})")
@@ -54,8 +55,8 @@ def main() -> int:
 
 def measure_bare_fits() -> float:
     """Return the seconds that scikit-learn and joblib alone take."""
-    rows = Rows.split(read_data(PROJECT / "data" / DATA_FILE))
-    combinations = search.list_combinations(list(GRID))
+    rows = Rows.split(read_data(PROJECT / "data" / wine.FILE))
+    combinations = trials.list_combinations(list(GRID))
     started = time.perf_counter()
     Parallel(n_jobs=JOBS)(delayed(_fit_and_score)(one, rows) for one in combinations)
     return time.perf_counter() - started

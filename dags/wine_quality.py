@@ -1,4 +1,4 @@
-"""The daily run in Airflow: the six steps of ``src/pipeline.py``, and nothing but their wiring."""
+"""The daily run in Airflow: the six steps of ``src/pipeline``, and nothing but their wiring."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -9,6 +9,8 @@ from typing import Any
 from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from src.core import wine
+from src.core.pointer import Pointer, Split
 from src.errors import StackError, StoreError
 
 log = logging.getLogger(__name__)
@@ -22,8 +24,8 @@ def log_failure(context: Mapping[str, Any]) -> None:
     log.error("%s failed in run %s, try %s: %s", name, instance.run_id, instance.try_number, error)
 
 
-def fail_for_good(step: Step) -> Step:
-    """Wrap a step so that what no retry can mend (all but a store that is away) fails at once."""
+def no_retry(step: Step) -> Step:
+    """Wrap a step so that what no retry can repair (all but an unreachable store) fails at once."""
 
     @wraps(step)
     def run(*arguments: Any, **keywords: Any) -> Any:
@@ -38,12 +40,13 @@ def fail_for_good(step: Step) -> Step:
 
 
 @dag(
+    dag_id=wine.DAG_ID,
     schedule="@daily",
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
-    tags=["wine"],
+    tags=[wine.NAME],
     default_args={
         "retries": 2,
         "retry_delay": timedelta(seconds=10),
@@ -61,68 +64,71 @@ def wine_quality() -> None:
 
     * Tasks pass **pointers** (see each task's XCom); the bytes travel through the bucket alone.
     * `update_model` is **skipped** when the challenger is not better; `check_metrics` logs why.
-    * Only a store that is away is retried. Bad data or altered bytes fail at once, and the champion stays.
+    * Only an unreachable store is retried. Bad data or altered bytes fail at once, and the champion stays.
     * To undo a promotion: `python -m src.registry rollback`.
     """
 
     @task
-    @fail_for_good
+    @no_retry
     def pull_data() -> Any:
         """Pull the data that `data.dvc` names and validate it: columns, ranges, classes."""
-        from src import pipeline
+        from src.pipeline import steps
 
-        return pipeline.pull_data()
+        return steps.pull_data().to_dict()
 
     @task
-    @fail_for_good
+    @no_retry
     def prepare_data(data: Any) -> Any:
         """Split by a hash of each row's features, so that copies never straddle; push train and test."""
-        from src import pipeline
+        from src.pipeline import steps
 
-        return pipeline.prepare_data(data)
+        return steps.prepare_data(Pointer.from_dict(data)).to_dict()
 
     @task
-    @fail_for_good
-    def train_model(data: Any, sides: Any) -> Any:
+    @no_retry
+    def train_model(data: Any, split: Any) -> Any:
         """Fit the configured LogisticRegression on train, export it to ONNX, push the challenger."""
-        from src import pipeline
+        from src.pipeline import steps
 
         instance = get_current_context()["ti"]
-        run = pipeline.describe_run(instance.run_id, task=f"{instance.dag_id}.{instance.task_id}")
-        return pipeline.train_model(data, sides, run)
+        run = steps.describe_run(instance.run_id, task=f"{instance.dag_id}.{instance.task_id}")
+        return steps.train_model(Pointer.from_dict(data), Split.from_dict(split), run).to_dict()
 
     @task
-    @fail_for_good
-    def test_model(challenger: Any, sides: Any) -> Any:
-        """Score the challenger's ONNX file on train and test; push the whole release."""
-        from src import pipeline
+    @no_retry
+    def test_model(challenger: Any, split: Any) -> Any:
+        """Score the challenger's ONNX file on train and test; push and register the complete release."""
+        from src.pipeline import steps
 
-        return pipeline.test_model(challenger, sides)
+        return steps.test_model(Pointer.from_dict(challenger), Split.from_dict(split)).to_dict()
 
     @task
-    @fail_for_good
-    def check_metrics(tested: Any, sides: Any) -> Any:
+    @no_retry
+    def check_metrics(tested: Any, split: Any) -> Any:
         """Score challenger and champion on the same test rows, and decide."""
-        from src import pipeline
+        from src.pipeline import steps
 
-        decision = pipeline.check_metrics(tested, sides)
-        log.info("%s\n%s", decision["reason"], pipeline.compare_side_by_side(decision))
-        return decision
+        comparison = steps.check_metrics(Pointer.from_dict(tested), Split.from_dict(split))
+        log.info("%s\n%s", comparison.reason, comparison.to_text())
+        return comparison.to_dict()
 
     @task
-    @fail_for_good
-    def update_model(tested: Any, decision: Any) -> Any:
+    @no_retry
+    def update_model(tested: Any, comparison: Any) -> Any:
         """Make the challenger the champion by one write; skipped when it is not better."""
-        if not decision["promote"]:
-            raise AirflowSkipException(decision["reason"])
-        from src import pipeline
+        from src.pipeline import steps
+        from src.pipeline.comparison import Comparison
 
-        return pipeline.update_model(tested, decision, get_current_context()["ti"].run_id)
+        decided = Comparison.from_dict(comparison)
+        if not decided.promote:
+            raise AirflowSkipException(decided.reason)
+        by = get_current_context()["ti"].run_id
+        return steps.update_model(Pointer.from_dict(tested), decided, by).model_dump(mode="json")
 
     data = pull_data()
-    sides = prepare_data(data)
-    tested = test_model(train_model(data, sides), sides)
-    update_model(tested, check_metrics(tested, sides))
+    split = prepare_data(data)
+    tested = test_model(train_model(data, split), split)
+    update_model(tested, check_metrics(tested, split))
 
 
 wine_quality()

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
-from src.config import PROJECT, direct_loopback
-from src.errors import StackError
 from local.settings import STACK_HOME, StackSettings
+from src.config import PROJECT
+from src.errors import StackError
+from src.settings import direct_loopback
 
 LOGS = STACK_HOME / "logs"
 SESSION = STACK_HOME / "session"  # supervisord's pid; outlives it, so that its session can still be found

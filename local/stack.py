@@ -19,9 +19,9 @@ from local.services import AIRFLOW_PROGRAMS, PROGRAMS, StartError, wait_until
 from local.settings import ENV, STACK_HOME, StackSettings, add_missing_keys, read_env, write_env
 from src.api.schemas import EXAMPLE
 from src.bootstrap import publish_data
-from src.bucket import Bucket
 from src.errors import ConfigError, StackError
 from src.run_dvc import name_remote
+from src.storage.bucket import Bucket
 
 TOOLS = ("git", "juicefs", "airflow", "dvc", "streamlit", "uvicorn")
 START = time.monotonic()

@@ -5,11 +5,12 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from src import cli, registry
-from src.bucket import Bucket
+from src import cli
 from src.config import DATA_POINTER
+from src.core.pointer import Pointer
 from src.errors import IntegrityError, MissingError, RegistryError
-from src.pointer import Pointer
+from src.registry import CURRENT, Registry
+from src.storage.bucket import Bucket
 
 Check = Callable[[], Pointer]
 
@@ -19,9 +20,10 @@ def checks(bucket: Bucket, parts: list[str]) -> Iterator[tuple[str, Check]]:
     if "data" in parts:
         yield DATA_POINTER.name, partial(_check_data, bucket)
     if "model" in parts:
-        yield registry.CURRENT, partial(_check_champion, bucket)
-        for release_id in registry.releases(bucket):
-            yield f"release {release_id}", partial(_check_release, bucket, release_id)
+        registry = Registry(bucket)
+        yield CURRENT, partial(_check_champion, registry)
+        for release_id in registry.releases():
+            yield f"release {release_id}", partial(_check_release, registry, release_id)
 
 
 def _check_data(bucket: Bucket) -> Pointer:
@@ -30,19 +32,19 @@ def _check_data(bucket: Bucket) -> Pointer:
     return pointer
 
 
-def _check_champion(bucket: Bucket) -> Pointer:
-    pointer = registry.current(bucket)
+def _check_champion(registry: Registry) -> Pointer:
+    pointer = registry.current()
     if pointer is None:
         raise MissingError("there is no champion yet; make one with: make run")
-    registry.load(bucket, pointer)
+    registry.load(pointer)
     return pointer
 
 
-def _check_release(bucket: Bucket, release_id: str) -> Pointer:
-    pointer = registry.find(bucket, release_id)
+def _check_release(registry: Registry, release_id: str) -> Pointer:
+    pointer = registry.find(release_id)
     if pointer.id != release_id:
         raise IntegrityError(f"its pointer names {pointer.md5}")
-    registry.load(bucket, pointer)
+    registry.load(pointer)
     return pointer
 
 

@@ -5,8 +5,8 @@ import os
 import sys
 from collections.abc import Callable
 
-from src.config import load_environment
 from src.errors import StackError
+from src.settings import load_environment
 
 INTERRUPTED = 130  # what shells return after Ctrl-C
 

@@ -2,15 +2,17 @@
 
     StackError
     ├── ConfigError      a setting is missing, unknown or wrong
-    ├── DataError        a table is not the red wine quality table
+    ├── DataError        a table is not the one that src/core/wine.py describes
     ├── StoreError       the bucket cannot be reached or refuses us       (worth a retry)
     ├── MissingError     the bucket holds no such object
     ├── IntegrityError   bytes are not what their pointer says
+    │   └── FormatError  newer code wrote them
+    ├── ConflictError    another change of the same object came first
     ├── RegistryError    a promotion or roll-back that makes no sense
     ├── SearchError      the search cannot start or go on
     └── TrackingError    ClearML did not take what was reported
 
-A message gives the value seen, what was expected and, where there is one, the command that mends it.
+A message gives the value seen, what was expected and, where there is one, the command that repairs it.
 """
 
 
@@ -23,7 +25,7 @@ class ConfigError(StackError):
 
 
 class DataError(StackError):
-    """A table is not the red wine quality table."""
+    """A table is not the one that ``src/core/wine.py`` describes."""
 
 
 class StoreError(StackError):
@@ -36,6 +38,14 @@ class MissingError(StackError):
 
 class IntegrityError(StackError):
     """Bytes are not what their pointer says."""
+
+
+class FormatError(IntegrityError):
+    """Newer code wrote these bytes."""
+
+
+class ConflictError(StackError):
+    """Another change of the same object came first."""
 
 
 class RegistryError(StackError):

@@ -16,13 +16,15 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky import BrokenProcessPool
 from tqdm import tqdm
 
-from src import cli, dataset, leaderboard, search
-from src.config import DATA_FILE, GRID, PROJECT, SEARCH_RULE
+from src import cli
+from src.config import GRID, PROJECT, SEARCH_RULE
+from src.core import dataset, wine
+from src.core.wine import CLASSES
 from src.errors import MissingError, SearchError
-from src.logbook import LEADERBOARD, Logbook
-from src.search import Combination, Result, Rows
+from src.search import leaderboard, trials
+from src.search.journal import LEADERBOARD, Logbook
+from src.search.trials import Combination, Result, Rows
 from src.tracking import SESSIONS, Run, Tracker, read_tracking_settings
-from src.wine import CLASSES
 
 PATIENCE = 5  # seconds that a scheduler, and its first worker, may take to answer
 
@@ -43,7 +45,7 @@ def run(combinations: Sequence[Combination], rows: Rows, logbook: Logbook, track
 
     """
     missing = logbook.list_missing(combinations)
-    jobs = (delayed(search.evaluate)(combination, rows) for combination in missing)
+    jobs = (delayed(trials.evaluate)(combination, rows) for combination in missing)
     try:
         with _held_back_interrupts():
             # one by one: a result that waits for its batch would be lost to a Ctrl-C
@@ -99,7 +101,7 @@ def read_data(file: Path) -> pd.DataFrame:
 
 
 def _search(options: argparse.Namespace) -> int:
-    combinations = search.list_combinations(options.models or list(GRID), options.limit)
+    combinations = trials.list_combinations(options.models or list(GRID), options.limit)
     rows = Rows.split(read_data(options.data))
     settings = read_tracking_settings()
     with _open_backend(options):
@@ -179,7 +181,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="keep what is done, go on from there")
     parser.add_argument("--backend", choices=["local", "dask"], default="local", help="where to compute")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="the Dask cluster's scheduler")
-    parser.add_argument("--data", type=Path, default=PROJECT / "data" / DATA_FILE, help="the wine table")
+    parser.add_argument("--data", type=Path, default=PROJECT / "data" / wine.FILE, help="the wine table")
     parser.add_argument("--into", type=Path, default=PROJECT, help="the folder that gets logs/ and src/pkls/")
     return parser.parse_args(arguments)
 

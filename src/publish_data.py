@@ -6,12 +6,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from src import cli, dataset
-from src.bucket import Bucket
-from src.config import DATA_FILE, DATA_POINTER, PROJECT
+from src import cli
+from src.config import DATA_POINTER, PROJECT
+from src.core import dataset, wine
+from src.core.pointer import Pointer
 from src.errors import DataError
-from src.pointer import Pointer
-from src.workspace import open_workspace
+from src.storage.bucket import Bucket
+from src.storage.workspace import open_workspace
 
 
 def publish(csv: Path, bucket: Bucket) -> Pointer:
@@ -28,7 +29,7 @@ def publish(csv: Path, bucket: Bucket) -> Pointer:
     with open_workspace(bucket) as workspace:
         folder = workspace.folder / "data"
         folder.mkdir()
-        shutil.copyfile(csv, folder / DATA_FILE)
+        shutil.copyfile(csv, folder / wine.FILE)
         (pointer,) = workspace.push(folder)
         _replace_data(folder)
     temporary = DATA_POINTER.with_suffix(".new")
@@ -40,10 +41,10 @@ def publish(csv: Path, bucket: Bucket) -> Pointer:
 def _replace_data(folder: Path) -> None:
     data = PROJECT / "data"
     data.mkdir(exist_ok=True)
-    temporary = data / f"{DATA_FILE}.new"
+    temporary = data / f"{wine.FILE}.new"
     temporary.unlink(missing_ok=True)
-    shutil.copyfile(folder / DATA_FILE, temporary)
-    temporary.replace(data / DATA_FILE)
+    shutil.copyfile(folder / wine.FILE, temporary)
+    temporary.replace(data / wine.FILE)
 
 
 def main() -> int:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src import cli
-from src.bucket import Bucket
 from src.config import DATA_POINTER, PROJECT
+from src.core.pointer import Pointer
+from src.core.release import FOLDER
 from src.errors import IntegrityError, MissingError
-from src.pointer import Pointer
-from src.release import FOLDER
-from src.workspace import keep_listing
+from src.storage.bucket import Bucket
+from src.storage.workspace import keep_listing
 
 REMOTE = "bucket"
 PATHS = (DATA_POINTER.stem, FOLDER)  # what may be written in the project

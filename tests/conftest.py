@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from src.bucket import Bucket
-from src.config import DATA_FILE, DATA_POINTER, PROJECT
-from src.pointer import Pointer
-from src.workspace import open_workspace
+from src.config import DATA_POINTER, PROJECT
+from src.core import wine
+from src.core.pointer import Pointer
+from src.storage.bucket import Bucket
+from src.storage.workspace import open_workspace
 from tests.releases import make_release
 from tests.services import Service, gateway
 
@@ -32,7 +33,7 @@ def no_bucket_but_the_tests() -> Iterator[None]:
 def data_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the real table, from the bytes that ship with the project."""
     (content,) = (path for path in (PROJECT / "local/bootstrap").glob("files/md5/*/*") if path.suffix != ".dir")
-    return shutil.copyfile(content, tmp_path_factory.mktemp("data") / DATA_FILE)
+    return shutil.copyfile(content, tmp_path_factory.mktemp("data") / wine.FILE)
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +111,7 @@ def push_data(bucket: Bucket, csv: Path) -> Pointer:
     """Push a table the way DVC holds it, and return its pointer."""
     with open_workspace(bucket) as workspace:
         (workspace.folder / "data").mkdir()
-        shutil.copyfile(csv, workspace.folder / "data" / DATA_FILE)
+        shutil.copyfile(csv, workspace.folder / "data" / wine.FILE)
         (pointer,) = workspace.push(workspace.folder / "data")
     return pointer
 

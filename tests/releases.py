@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from src import pipeline
-from src.config import MODEL, PARAMETERS, SPLIT, Split
-from src.pointer import Pointer
+from src.config import PARAMETERS, SPLIT, SplitRule
+from src.core.pointer import Pointer
+from src.pipeline import run, steps
 
 
-def make_release(data: Pointer, parameters: Mapping[str, Any], rule: Split = SPLIT) -> Pointer:
+def make_release(data: Pointer, parameters: Mapping[str, Any], rule: SplitRule = SPLIT) -> Pointer:
     """Train and test a release on data that is in the bucket; nothing is promoted."""
-    sides = pipeline.prepare_data(data.to_dict(), rule)
-    run = pipeline.describe_run("test", "train_model")
-    challenger = pipeline.train_model(data.to_dict(), sides, run, MODEL, {**PARAMETERS, **parameters}, rule)
-    return Pointer.from_dict(pipeline.test_model(challenger, sides))
+    about = steps.describe_run("test", "train_model")
+    release, _ = run.make_release(data, about, parameters={**PARAMETERS, **parameters}, rule=rule)
+    return release

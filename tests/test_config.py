@@ -2,8 +2,8 @@
 
 import pytest
 
-from src.config import ApiSettings, StoreSettings, read_settings
 from src.errors import ConfigError
+from src.settings import ApiSettings, StoreSettings, read_settings
 
 
 def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src import dataset
-from src.config import SPLIT, Split
+from src.config import SPLIT, SplitRule
+from src.core import dataset
+from src.core.wine import CLASSES, TARGET
 from src.errors import DataError
-from src.wine import CLASSES, TARGET
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_class_that_only_the_test_side_has_is_refused(table: pd.DataFrame) -> 
 
 def test_a_test_side_without_rows_is_refused(table: pd.DataFrame) -> None:
     with pytest.raises(DataError, match="test holds 0 row"):
-        dataset.split(table, Split(test_share=0.0))
+        dataset.split(table, SplitRule(test_share=0.0))
 
 
 def test_equal_tables_give_equal_bytes(table: pd.DataFrame, data_csv: Path, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from src.api.app import app
-from src.config import PROJECT, ApiSettings, read_settings
+from src.config import PROJECT
+from src.settings import ApiSettings, read_settings
 
 Object = dict[str, Any]
 FOLDER = PROJECT / "kubernetes"

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from src.config import PromotionRule
-from src.metrics import compare, score
+from src.core.metrics import compare, score
 
 RULE = PromotionRule(tolerance=0.01)
 CHAMPION = {"Accuracy": 0.6, "F1_score": 0.58, "ROC_AUC": 0.8}

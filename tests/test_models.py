@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import dataset, models
 from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
-from src.onnx_model import Model
+from src.core import dataset, models
+from src.core.onnx_model import Model
 
 PRINT_MD5 = """
 import hashlib, sys
 from pathlib import Path
-from src import dataset, models
+from src.core import dataset, models
 from src.config import MODEL, PARAMETERS, SPLIT
 train, _ = dataset.split(dataset.read(Path(sys.argv[1])), SPLIT)
 print(hashlib.md5(models.export(models.fit(MODEL, PARAMETERS, train))).hexdigest())

@@ -3,8 +3,8 @@
 import pytest
 
 from src.config import DATA_POINTER
+from src.core.pointer import Pointer
 from src.errors import IntegrityError
-from src.pointer import Pointer
 
 MD5 = "0123456789abcdef0123456789abcdef.dir"
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from src import dataset, models, pipeline, release
 from src.config import MODEL, PARAMETERS, SPLIT
+from src.core import dataset, models, release
 from src.errors import IntegrityError
+from src.pipeline import steps as pipeline
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +30,13 @@ def files(data_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     )
     folder = tmp_path_factory.mktemp("release") / "release"
     release.write_challenger(folder, models.export(models.fit(MODEL, PARAMETERS, train)), provenance)
-    release.write_metrics(folder, {"train": {"ROC_AUC": 0.9}, "test": {"ROC_AUC": 0.8}})
+    release.write_metrics(folder, release.Scores(train={"ROC_AUC": 0.9}, test={"ROC_AUC": 0.8}))
     return release.read_folder(folder)
 
 
 def test_what_was_written_is_what_is_loaded(files: dict[str, bytes]) -> None:
     loaded = release.Release.load(files)
-    assert loaded.metrics["test"] == {"ROC_AUC": 0.8}
+    assert loaded.metrics.test == {"ROC_AUC": 0.8}
     assert loaded.provenance.parameters == PARAMETERS
     assert loaded.provenance.features[-1].name == "alcohol"
 
@@ -67,11 +68,11 @@ def test_a_model_of_other_features_is_refused(files: dict[str, bytes]) -> None:
 
 def test_no_time_host_or_run_is_inside_the_folder(files: dict[str, bytes]) -> None:
     assert set(json.loads(files[release.PROVENANCE_FILE])) == {
-        "model", "parameters", "split", "data", "train", "test", "features", "classes", "libraries",
+        "format", "model", "parameters", "split", "data", "train", "test", "features", "classes", "libraries",
     }
 
 
-@pytest.mark.parametrize("module", ["src.release", "workers.preload"])
+@pytest.mark.parametrize("module", ["src.core.release", "workers.preload"])
 def test_onnxruntime_marks_no_machine(module: str, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ORT_")}
     command = [sys.executable, "-c", f"import {module}"]

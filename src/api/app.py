@@ -18,9 +18,9 @@ from starlette.exceptions import HTTPException
 from src.api.champion import Champion, LiveRelease
 from src.api.schemas import Health, Prediction, Problem, RefusedRelease, StoreHealth, Wine
 from src.api.telemetry import Telemetry
-from src.bucket import Bucket
-from src.config import ApiSettings, load_environment, read_settings
-from src.wine import FEATURES
+from src.core.wine import FEATURES
+from src.settings import ApiSettings, load_environment, read_settings
+from src.storage.bucket import Bucket
 
 DESCRIPTION = "Predicts the quality of a red wine from 11 physico-chemical features, by the current champion."
 
@@ -121,9 +121,9 @@ async def release(live: Live) -> dict[str, Any]:
     """Show what is serving: what its bytes were made of, its metrics, and who made and promoted it."""
     return {
         "id": live.id,
-        "pointer": live.pointer.to_dict()["outs"][0],
-        "metrics": live.release.metrics,
-        **asdict(live.release.provenance),
+        "pointer": live.pointer.to_out(),
+        "metrics": live.release.metrics.model_dump(exclude={"format"}),
+        **live.release.provenance.model_dump(exclude={"format"}),
         "meta": live.pointer.meta,
     }
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from src.api.trial import try_release
-from src.bucket import DVC_PREFIX, Bucket, Get, read_files
 from src.config import MAX_POINTER_BYTES, RELEASE_LIMITS
+from src.core.pointer import Pointer
+from src.core.release import Release
 from src.errors import IntegrityError, MissingError, StackError, StoreError
-from src.pointer import Pointer
 from src.registry import CURRENT, read_pointer
-from src.release import Release
+from src.storage.bucket import DVC_PREFIX, Bucket, Get, read_files
 
 log = logging.getLogger("uvicorn.error")
 LATE = 3  # intervals after which what the last look found is too old to be believed

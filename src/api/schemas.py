@@ -4,24 +4,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from src.wine import FEATURES
+from src.core.wine import EXAMPLE, FEATURES
 
 # A litre holds less than 1,000,000 mg of anything; far larger numbers would overflow the model's float32.
 Measurement = Annotated[float, Field(strict=True, ge=0, le=1_000_000, allow_inf_nan=False)]
-
-EXAMPLE: dict[str, Any] = {
-    "fixed_acidity": 7.4,
-    "volatile_acidity": 0.7,
-    "citric_acid": 0.0,
-    "residual_sugar": 1.9,
-    "chlorides": 0.076,
-    "free_sulfur_dioxide": 11.0,
-    "total_sulfur_dioxide": 34.0,
-    "density": 0.9978,
-    "pH": 3.51,
-    "sulphates": 0.56,
-    "alcohol": 9.4,
-}
 
 _fields: dict[str, Any] = {
     feature.field: (Measurement, Field(description=feature.label)) for feature in FEATURES

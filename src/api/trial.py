@@ -11,8 +11,8 @@ import subprocess
 import sys
 
 from src.config import PROJECT
+from src.core.release import Files, Release
 from src.errors import IntegrityError
-from src.release import Files, Release
 
 SECONDS = 20  # a model of this table takes half a second, most of it imports
 CPU_SECONDS = 10  # ends the trial where the service that started it has ended

@@ -11,11 +11,11 @@ from unittest.mock import patch
 import pytest
 from fastapi.testclient import TestClient
 
-from src import registry
 from src.api.app import app
 from src.api.schemas import EXAMPLE
-from src.bucket import Bucket
-from src.pointer import Pointer
+from src.core.pointer import Pointer
+from src.registry import Registry
+from src.storage.bucket import Bucket
 from tests.conftest import committed_data, new_bucket
 from tests.services import Service, eventually
 
@@ -44,7 +44,7 @@ def release(store: Service, training: tuple[list[Pointer], dict[str, bytes]]) ->
         bucket = new_bucket(store, monkeypatch)
         for key, content in objects.items():
             bucket.put(key, content)
-        registry.promote(bucket, pointer, "first", "test", {})
+        Registry(bucket).promote(pointer, "first", "test", {})
         yield pointer
 
 

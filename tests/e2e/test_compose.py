@@ -26,7 +26,7 @@ from local.settings import StackSettings, read_env
 from local.throwaway import Checkout, choose_ports, throwaway_checkout
 from src.api.schemas import EXAMPLE
 from src.config import PARAMETERS, PROJECT
-from src.pipeline import STEPS
+from src.pipeline.run import STEPS
 from tests.e2e.newcomer import CHROMIUM, WORSE_C, predict_on_the_page, set_c
 from tests.gitlab import Project
 from tests.services import eventually

@@ -22,11 +22,11 @@ import pytest
 from local.airflow_client import Airflow
 from local.settings import StackSettings, read_env
 from local.throwaway import Checkout, choose_ports, throwaway_checkout
-from src import dataset, models
 from src.api.schemas import EXAMPLE
 from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
-from src.pipeline import STEPS
-from src.wine import TARGET
+from src.core import dataset, models
+from src.core.wine import TARGET
+from src.pipeline.run import STEPS
 from tests.e2e.newcomer import CHROMIUM, WORSE_C, predict_on_the_page, set_c
 from tests.services import eventually
 

@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from src import registry
 from src.api.schemas import EXAMPLE
-from src.bucket import Bucket, content_key
 from src.config import PROJECT
-from src.pointer import Pointer
+from src.core.pointer import Pointer
+from src.registry import CURRENT, Registry
+from src.storage.bucket import Bucket, content_key
 from tests.conftest import new_bucket
 from tests.services import Service, eventually, free_port
 
@@ -52,7 +52,7 @@ def serves(api: Service, pointer: Pointer) -> bool:
 
 
 def promote(bucket: Bucket, pointer: Pointer) -> None:
-    registry.promote(bucket, pointer, "better", "test", {})
+    Registry(bucket).promote(pointer, "better", "test", {})
 
 
 def test_it_imports_neither_pandas_nor_scikit_learn_nor_dvc() -> None:
@@ -95,7 +95,7 @@ def test_a_roll_back_is_followed(bucket: Bucket, trained: list[Pointer], api: Se
     promote(bucket, trained[0])
     promote(bucket, trained[1])
     eventually(lambda: serves(api, trained[1]))
-    registry.rollback(bucket, None, "test")
+    Registry(bucket).rollback(None, "test")
     eventually(lambda: serves(api, trained[0]))
     assert get(api, "/release").json()["meta"]["promotion"]["kind"] == "rollback"
 
@@ -111,7 +111,7 @@ def test_a_release_with_altered_bytes_is_refused_and_the_old_one_serves(
     good = bucket.get(key)
     promoted = trained[1].to_yaml().encode()
     bucket.put(key, good[:-1] + b"x")
-    bucket.put(registry.CURRENT, promoted)
+    bucket.put(CURRENT, promoted)
     refused = eventually(lambda: get(api, "/healthcheck").json()["refused"])
     assert refused["release"] == trained[1].id
     assert f"{key} has md5" in refused["reason"]
@@ -129,11 +129,11 @@ def test_a_release_with_altered_bytes_is_refused_and_the_old_one_serves(
 def test_a_broken_pointer_is_refused(bucket: Bucket, trained: list[Pointer], api: Service, content: bytes) -> None:
     promote(bucket, trained[0])
     eventually(lambda: serves(api, trained[0]))
-    good = bucket.get(registry.CURRENT)
-    bucket.put(registry.CURRENT, content)
+    good = bucket.get(CURRENT)
+    bucket.put(CURRENT, content)
     assert eventually(lambda: get(api, "/healthcheck").json()["refused"])["release"] is None
     assert predict(api)["release"] == trained[0].id
-    bucket.put(registry.CURRENT, good)
+    bucket.put(CURRENT, good)
     eventually(lambda: get(api, "/healthcheck").json()["status"] == "ok")
 
 
@@ -142,7 +142,7 @@ def test_a_pointer_that_is_gone_is_told_and_the_old_release_serves(
 ) -> None:
     promote(bucket, trained[0])
     eventually(lambda: serves(api, trained[0]))
-    bucket.client.delete_object(Bucket=bucket.name, Key=registry.CURRENT)
+    bucket.client.delete_object(Bucket=bucket.name, Key=CURRENT)
     health = eventually(lambda: health if (health := get(api, "/healthcheck").json())["store"]["error"] else None)
     assert health["store"]["error"] == "registry/current.dvc is gone from the bucket"
     assert predict(api)["release"] == trained[0].id

@@ -9,12 +9,13 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from pydantic import SecretStr
 
-from src import bootstrap, registry
-from src.access import AccessSettings, grant
-from src.bucket import Bucket
+from src import bootstrap
+from src.core.pointer import Pointer
 from src.errors import StoreError
-from src.pointer import Pointer
-from src.workspace import open_workspace
+from src.registry import CURRENT, Registry
+from src.storage.bucket import Bucket
+from src.storage.users import AccessSettings, create_users
+from src.storage.workspace import open_workspace
 from tests.conftest import committed_data
 
 
@@ -34,7 +35,7 @@ class User:
 def users(bucket: Bucket) -> tuple[User, User]:
     """Return the pipeline's and the API's user of the test's own bucket."""
     pipeline, api = (User(secrets.token_hex(8), secrets.token_hex(16)) for _ in range(2))
-    grant(bucket, settings(pipeline, api), print)
+    create_users(bucket, settings(pipeline, api), print)
     return pipeline, api
 
 
@@ -84,28 +85,28 @@ def test_the_pipeline_pushes_and_promotes_and_deletes_nothing(
     with open_workspace(own) as workspace:
         (workspace.folder / "new.csv").write_text("a\n1\n")
         workspace.push(workspace.folder / "new.csv")
-    registry.register(own, trained[0])
-    registry.promote(own, trained[0], "first", "test", {})
+    Registry(own).register(trained[0])
+    Registry(own).promote(trained[0], "first", "test", {})
     with pytest.raises(ClientError, match="AccessDenied"):
-        own.client.delete_object(Bucket=own.name, Key=registry.CURRENT)
+        own.client.delete_object(Bucket=own.name, Key=CURRENT)
     with pytest.raises(ClientError, match="AccessDenied"):
         own.client.create_bucket(Bucket=f"{own.name}-other")
-    assert registry.current(bucket)
+    assert Registry(bucket).current()
 
 
 def test_the_api_reads_the_champion_and_writes_nothing(
     bucket: Bucket, trained: list[Pointer], users: tuple[User, User], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry.promote(bucket, trained[0], "first", "test", {})
+    Registry(bucket).promote(trained[0], "first", "test", {})
     bucket.put("logs/task.log", b"not for the API")
     users[1].enter(monkeypatch)
     own = Bucket.from_environment()
-    champion = registry.current(own)
-    assert champion and registry.load(own, champion)
-    for refused in (lambda: own.put(registry.CURRENT, b"mine"), lambda: own.get("logs/task.log")):
+    champion = Registry(own).current()
+    assert champion and Registry(own).load(champion)
+    for refused in (lambda: own.put(CURRENT, b"mine"), lambda: own.get("logs/task.log")):
         with pytest.raises(StoreError, match="AccessDenied"):
             refused()
-    assert bucket.get(registry.CURRENT) != b"mine"
+    assert bucket.get(CURRENT) != b"mine"
 
 
 def test_a_user_who_is_not_root_makes_no_users(
@@ -113,7 +114,7 @@ def test_a_user_who_is_not_root_makes_no_users(
 ) -> None:
     users[0].enter(monkeypatch)
     with pytest.raises(StoreError, match="does not make the user of pipeline"):
-        grant(Bucket.from_environment(), settings(*users), print)
+        create_users(Bucket.from_environment(), settings(*users), print)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from src import registry
-from src.bucket import Bucket, content_key
 from src.config import PROJECT
-from src.pointer import Pointer
+from src.core.pointer import Pointer
+from src.registry import CURRENT, Registry
+from src.storage.bucket import Bucket, content_key
 from tests.conftest import committed_data
 
 
@@ -17,7 +17,7 @@ from tests.conftest import committed_data
 def promoted(bucket: Bucket, trained: list[Pointer]) -> list[Pointer]:
     """Promote two of the releases."""
     for pointer in trained[:2]:
-        registry.promote(bucket, pointer, "better", "test", {})
+        Registry(bucket).promote(pointer, "better", "test", {})
     return trained[:2]
 
 
@@ -64,7 +64,7 @@ def test_missing_data_is_named_and_the_model_may_be_checked_alone(bucket: Bucket
 
 
 def test_an_unreadable_champion_is_named(bucket: Bucket, promoted: list[Pointer]) -> None:
-    bucket.put(registry.CURRENT, b"outs: []")
+    bucket.put(CURRENT, b"outs: []")
     done = check("model")
     assert done.returncode == 1
     assert "WRONG  registry/current.dvc: not a .dvc file" in done.stdout

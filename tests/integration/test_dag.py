@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from src import registry
-from src.bucket import Bucket, content_key
 from src.config import PROJECT
-from src.pipeline import STEPS
-from src.pointer import Pointer
+from src.core.pointer import Pointer
+from src.pipeline.run import STEPS
+from src.registry import Registry
+from src.storage.bucket import Bucket, content_key
 from tests.conftest import committed_data
 
 DESCRIBE = """
@@ -74,14 +74,14 @@ def test_a_run_makes_the_first_champion(airflow: dict[str, str], bucket: Bucket,
     done, log = run_dag(airflow)
     assert done["state"] == "success", log
     assert {task["state"] for task in done["tasks"].values()} == {"success"}
-    champion = registry.current(bucket)
+    champion = Registry(bucket).current()
     assert champion and champion.meta["task"] == "wine_quality.train_model"
 
 
 def test_bytes_that_no_retry_can_mend_fail_at_once_by_one_clear_line(
     airflow: dict[str, str], bucket: Bucket, trained: list[Pointer]
 ) -> None:
-    registry.promote(bucket, trained[0], "first", "test", {})
+    Registry(bucket).promote(trained[0], "first", "test", {})
     bucket.put(content_key(committed_data().md5), b"[]")
     failed, log = run_dag(airflow)
     assert failed["state"] == "failed"
@@ -89,7 +89,7 @@ def test_bytes_that_no_retry_can_mend_fail_at_once_by_one_clear_line(
     assert failed["tasks"]["update_model"]["state"] == "upstream_failed"
     assert "wine_quality.pull_data failed in run" in log
     assert "IntegrityError: " in log
-    champion = registry.current(bucket)
+    champion = Registry(bucket).current()
     assert champion and champion.md5 == trained[0].md5
 
 

@@ -14,7 +14,7 @@ from distributed import Client
 
 from src import learn_models
 from src.config import PROJECT
-from src.logbook import LEADERBOARD, LOG, MODELS
+from src.search.journal import LEADERBOARD, LOG, MODELS
 
 LIMIT = ["--limit", "2"]
 WORKERS = 2
@@ -73,7 +73,7 @@ def test_cluster_gives_the_same_leaderboard_to_the_last_digit(
     assert len((cluster / LOG).read_text().splitlines()) == 4
     with Client(scheduler) as client:
         # a function of this module would bring the module, and the search with it, into the worker
-        has_searched = client.run(eval, "'src.search' in __import__('sys').modules")
+        has_searched = client.run(eval, "'src.search.trials' in __import__('sys').modules")
     assert list(has_searched.values()) == [True] * WORKERS
 
 

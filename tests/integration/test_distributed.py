@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from src import registry
-from src.bucket import Bucket
-from src.pipeline import STEPS
+from src.pipeline.run import STEPS
+from src.registry import Registry
+from src.storage.bucket import Bucket
 from tests.conftest import ACCESS_KEY, SECRET_KEY, new_bucket, push_data
 from tests.distributed import Cluster, Machine, run_cluster
 from tests.services import Service, eventually, gateway
@@ -74,9 +74,9 @@ def test_two_workers_share_runs_and_their_logs_through_the_bucket_alone(cluster:
     before = {machine: files(machine) for machine in cluster.workers}
     runs = [run_dag(cluster)]
     assert states(cluster, runs[0]) == dict.fromkeys(STEPS, "success")
-    champion = registry.current(bucket)
+    champion = Registry(bucket).current()
     assert champion and champion.meta["run_id"] == runs[0]
-    assert registry.releases(bucket) == [champion.id]
+    assert Registry(bucket).releases() == [champion.id]
     while not all(any(machine.tries(run) for run in runs) for machine in cluster.workers):
         assert len(runs) < RUNS, "only one worker works"
         runs.append(run_dag(cluster))

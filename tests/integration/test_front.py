@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from src import registry
-from src.bucket import Bucket
 from src.config import PROJECT
-from src.pointer import Pointer
+from src.core.pointer import Pointer
+from src.registry import Registry
+from src.storage.bucket import Bucket
 from tests.integration.test_api_follows import serves, uvicorn
 from tests.services import Service, eventually, free_port
 
@@ -29,7 +29,7 @@ def page() -> AppTest:
 
 
 def test_a_prediction_is_shown_with_its_release(bucket: Bucket, trained: list[Pointer], api: Service) -> None:
-    registry.promote(bucket, trained[0], "first", "test", {})
+    Registry(bucket).promote(trained[0], "first", "test", {})
     eventually(lambda: serves(api, trained[0]))
     app = page()
     assert not app.exception
@@ -47,7 +47,7 @@ def test_a_prediction_is_shown_with_its_release(bucket: Bucket, trained: list[Po
 
 
 def test_unusual_input_is_shown_as_a_warning(bucket: Bucket, trained: list[Pointer], api: Service) -> None:
-    registry.promote(bucket, trained[0], "first", "test", {})
+    Registry(bucket).promote(trained[0], "first", "test", {})
     eventually(lambda: serves(api, trained[0]))
     app = page()
     app.number_input[10].set_value(20.0)
@@ -74,7 +74,7 @@ def test_an_api_that_is_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_release_that_goes_away_between_form_and_answer_is_told(
     bucket: Bucket, trained: list[Pointer], api: Service
 ) -> None:
-    registry.promote(bucket, trained[0], "first", "test", {})
+    Registry(bucket).promote(trained[0], "first", "test", {})
     eventually(lambda: serves(api, trained[0]))
     app = page()
     api.stop()

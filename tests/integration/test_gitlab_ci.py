@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from local.throwaway import throwaway_checkout
-from src import registry
-from src.bucket import Bucket
-from src.pointer import Pointer
+from src.core.pointer import Pointer
+from src.registry import Registry
+from src.storage.bucket import Bucket
 from tests.conftest import committed_data
 from tests.gitlab import MERGE_REQUEST, PUSH, RUNNER, Project
 from tests.integration.test_checker import file_key
@@ -38,7 +38,7 @@ def project() -> Iterator[Project]:
 @pytest.fixture
 def champion(bucket: Bucket, trained: list[Pointer]) -> Pointer:
     """Promote a release that a branch without changes does not make again."""
-    registry.promote(bucket, trained[1], "better", "test", {})
+    Registry(bucket).promote(trained[1], "better", "test", {})
     return trained[1]
 
 

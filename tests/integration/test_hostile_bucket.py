@@ -16,13 +16,15 @@ import pytest
 from onnx import TensorProto, helper
 
 from local.throwaway import Checkout, throwaway_checkout
-from src import pipeline, registry, release
-from src.bucket import Bucket, content_key
 from src.config import RELEASE_LIMITS
+from src.core import release
+from src.core.onnx_model import Model
+from src.core.pointer import Pointer, Split, read_listing
 from src.errors import IntegrityError
-from src.onnx_model import Model
-from src.pointer import Pointer, read_listing
-from src.workspace import open_workspace
+from src.pipeline import steps as pipeline
+from src.registry import CURRENT, Registry
+from src.storage.bucket import Bucket, content_key
+from src.storage.workspace import open_workspace
 from tests.conftest import new_bucket
 from tests.integration.test_api_follows import get, predict, promote, serves, uvicorn
 from tests.services import Service, eventually
@@ -90,15 +92,15 @@ def test_a_champion_whose_train_leads_out_stops_the_daily_run_and_writes_nothing
     def change(files: dict[str, bytes]) -> None:
         provenance = json.loads(files["release.json"])
         provenance["split"]["salt"] = "another"  # so that the run asks for the rows that the champion was trained on
-        provenance["train"] = train.to_dict()["outs"][0]
+        provenance["train"] = train.to_out()
         files["release.json"] = json.dumps(provenance).encode()
 
     promote(bucket, forge_release(bucket, trained[1], change))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    provenance = registry.load(bucket, trained[0]).provenance
-    sides = {side: {"outs": [dict(getattr(provenance, side))]} for side in ("train", "test")}
+    provenance = Registry(bucket).load(trained[0]).provenance
+    split = Split(Pointer.from_out(provenance.train), Pointer.from_out(provenance.test))
     with pytest.raises(IntegrityError, match="stays inside its folder"):
-        pipeline.check_metrics(trained[0].to_dict(), sides)
+        pipeline.check_metrics(trained[0], split)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -218,7 +220,7 @@ def test_forged_models_are_refused_by_name_and_the_old_champion_serves(
         before = predict(api)
         for model, words in FORGED.items():
             forged = forge_release(bucket, trained[1], lambda files: files.update({"model.onnx": model()}))
-            bucket.put(registry.CURRENT, forged.to_yaml().encode())
+            bucket.put(CURRENT, forged.to_yaml().encode())
             eventually(lambda: (get(api, "/healthcheck").json()["refused"] or {}).get("release") == forged.id)
             assert re.search(words, get(api, "/healthcheck").json()["refused"]["reason"])
             assert predict(api) == before
@@ -233,7 +235,7 @@ def test_a_forged_model_is_never_promoted(
     forged = forge_release(bucket, trained[1], lambda files: files.update({"model.onnx": model()}))
     with pytest.raises(IntegrityError, match=FORGED[model]):
         promote(bucket, forged)
-    assert registry.current(bucket) is None
+    assert Registry(bucket).current() is None
 
 
 def test_a_model_reads_no_file_even_where_nobody_looked_at_its_graph(
@@ -255,7 +257,7 @@ def test_a_model_that_answers_nan_is_an_error_and_no_answer() -> None:
     [
         b"a: &a [x, x, x, x, x, x, x, x, x]\n" + b"".join(
             b"%c: &%c [%s]\n" % (n, n, b",".join([b"*%c" % (n - 1)] * 9)) for n in range(ord("b"), ord("k"))
-        ) + b"outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: *j}]",
+        ) + b"outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: release}]\nmeta: {a: *j}",
         b"outs: " + b"[" * 60_000,
         b"#" * 10_000_000,
         b"outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: release}]\nmeta: [1]",
@@ -273,12 +275,12 @@ def test_a_hostile_pointer_is_refused_at_once_and_may_be_replaced(
     api.start()
     try:
         eventually(lambda: serves(api, trained[0]))
-        bucket.client.put_object(Bucket=bucket.name, Key=registry.CURRENT, Body=content)
+        bucket.client.put_object(Bucket=bucket.name, Key=CURRENT, Body=content)
         eventually(lambda: get(api, "/healthcheck").json()["refused"], 5)
         assert predict(api)["release"] == trained[0].id
         with pytest.raises(IntegrityError, match=f"put a release in its place with: .* promote {trained[0].id}"):
-            registry.current(bucket)
-        assert registry.promote(bucket, trained[1], "better", "test", {}).replaced == trained[0].id
+            Registry(bucket).current()
+        assert Registry(bucket).promote(trained[1], "better", "test", {}).replaced == trained[0].id
         eventually(lambda: serves(api, trained[1]))
         assert get(api, "/release").is_success
     finally:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from local.throwaway import Checkout, throwaway_checkout
-from src.bucket import Bucket
-from src.pointer import Pointer
+from src.core.pointer import Pointer
+from src.storage.bucket import Bucket
 
 
 @pytest.fixture

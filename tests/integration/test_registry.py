@@ -4,22 +4,21 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
 
 import pytest
 
-from src import registry
-from src.bucket import Bucket, content_key
 from src.config import PROJECT
+from src.core.pointer import Pointer
 from src.errors import IntegrityError, MissingError, RegistryError
-from src.pointer import Pointer
+from src.registry import CURRENT, Promotion, Registry
+from src.storage.bucket import Bucket, content_key
 
 # Dies with -9 at the moment the PUT of a key that starts with argv[2] would be sent.
 PROMOTE_AND_DIE = """
 import os, signal, sys
-from src import registry
-from src.bucket import Bucket
-from src.pointer import Pointer
+from src.core.pointer import Pointer
+from src.registry import Registry
+from src.storage.bucket import Bucket
 
 def die(request, **_):
     if f"/{sys.argv[2]}" in request.url:
@@ -27,7 +26,7 @@ def die(request, **_):
 
 bucket = Bucket.from_environment()
 bucket.client.meta.events.register("before-send.s3.PutObject", die)
-registry.promote(bucket, Pointer.from_yaml(sys.argv[1]), "better", "test", {})
+Registry(bucket).promote(Pointer.from_yaml(sys.argv[1]), "better", "test", {})
 """
 
 
@@ -46,29 +45,29 @@ def third(trained: list[Pointer]) -> Pointer:
     return trained[2]
 
 
-def promote(bucket: Bucket, pointer: Pointer) -> registry.Promotion:
-    return registry.promote(bucket, pointer, "better", "test", {})
+def promote(bucket: Bucket, pointer: Pointer) -> Promotion:
+    return Registry(bucket).promote(pointer, "better", "test", {})
 
 
 def champion_id(bucket: Bucket) -> str | None:
-    champion = registry.current(bucket)
+    champion = Registry(bucket).current()
     return champion.id if champion else None
 
 
 def test_before_the_first_promotion_there_is_no_champion(bucket: Bucket) -> None:
-    assert registry.current(bucket) is None
-    assert registry.history(bucket) == []
+    assert Registry(bucket).current() is None
+    assert Registry(bucket).history() == []
     with pytest.raises(RegistryError, match="no champion yet"):
-        registry.rollback(bucket, None, "test")
+        Registry(bucket).rollback(None, "test")
 
 
 def test_promotion_moves_model_metrics_and_provenance_together(bucket: Bucket, first: Pointer) -> None:
     event = promote(bucket, first)
-    champion = registry.current(bucket)
+    champion = Registry(bucket).current()
     assert champion and champion.md5 == first.md5
     assert champion.meta["run_id"] == "test"
     assert set(dict(bucket.read_files(champion))) == {"model.onnx", "metrics.json", "release.json"}
-    assert registry.history(bucket) == [event]
+    assert Registry(bucket).history() == [event]
     assert (event.replaced, event.kind, event.by) == (None, "promote", "test")
 
 
@@ -85,7 +84,7 @@ def test_a_release_with_altered_bytes_keeps_the_old_champion(bucket: Bucket, fir
     with pytest.raises(IntegrityError, match="altered"):
         promote(bucket, second)
     assert champion_id(bucket) == first.id
-    assert len(registry.history(bucket)) == 1
+    assert len(Registry(bucket).history()) == 1
 
 
 def test_a_release_with_missing_bytes_keeps_the_old_champion(bucket: Bucket, first: Pointer, second: Pointer) -> None:
@@ -101,22 +100,22 @@ def test_roll_back_returns_to_what_was_replaced_step_by_step(
 ) -> None:
     for pointer in (first, second, third):
         promote(bucket, pointer)
-    assert registry.rollback(bucket, None, "test").release == second.id
-    assert registry.rollback(bucket, None, "test").release == first.id
+    assert Registry(bucket).rollback(None, "test").release == second.id
+    assert Registry(bucket).rollback(None, "test").release == first.id
     assert champion_id(bucket) == first.id
     with pytest.raises(RegistryError, match="replaced no other release"):
-        registry.rollback(bucket, None, "test")
-    assert [event.kind for event in registry.history(bucket)] == ["promote"] * 3 + ["rollback"] * 2
+        Registry(bucket).rollback(None, "test")
+    assert [event.kind for event in Registry(bucket).history()] == ["promote"] * 3 + ["rollback"] * 2
 
 
 def test_roll_back_to_a_named_release(bucket: Bucket, first: Pointer, second: Pointer, third: Pointer) -> None:
     for pointer in (first, second, third):
         promote(bucket, pointer)
-    assert registry.rollback(bucket, first.id, "test").replaced == third.id
+    assert Registry(bucket).rollback(first.id, "test").replaced == third.id
     with pytest.raises(RegistryError, match="champion already"):
-        registry.rollback(bucket, first.id, "test")
+        Registry(bucket).rollback(first.id, "test")
     with pytest.raises(RegistryError, match=f"no release 'nope' in the registry, which holds: .*{first.id}"):
-        registry.rollback(bucket, "nope", "test")
+        Registry(bucket).rollback("nope", "test")
 
 
 def test_a_roll_back_is_remembered_until_somebody_promotes_by_hand(
@@ -124,18 +123,18 @@ def test_a_roll_back_is_remembered_until_somebody_promotes_by_hand(
 ) -> None:
     promote(bucket, first)
     promote(bucket, second)
-    assert not registry.is_rolled_back(bucket, second.id)
-    registry.rollback(bucket, None, "test")
-    assert registry.is_rolled_back(bucket, second.id)
-    assert not registry.is_rolled_back(bucket, first.id)
+    assert not Registry(bucket).is_rolled_back(second.id)
+    Registry(bucket).rollback(None, "test")
+    assert Registry(bucket).is_rolled_back(second.id)
+    assert not Registry(bucket).is_rolled_back(first.id)
     promote(bucket, second)
-    assert not registry.is_rolled_back(bucket, second.id)
+    assert not Registry(bucket).is_rolled_back(second.id)
 
 
 def test_a_registered_pointer_is_never_rewritten(bucket: Bucket, first: Pointer) -> None:
-    registry.register(bucket, first)
-    registry.register(bucket, first.with_meta(run_id="later"))
-    assert registry.find(bucket, first.id).meta["run_id"] == "test"
+    Registry(bucket).register(first)
+    Registry(bucket).register(first.with_meta(run_id="later"))
+    assert Registry(bucket).find(first.id).meta["run_id"] == "test"
 
 
 @pytest.mark.parametrize("key", ["registry/releases/", "registry/current.dvc"])
@@ -146,7 +145,7 @@ def test_killed_before_the_flip_the_old_champion_stays_and_the_next_try_succeeds
     assert kill_while_promoting(second, key) == -signal.SIGKILL
     assert champion_id(bucket) == first.id
     assert promote(bucket, second).replaced == first.id
-    assert [event.release for event in registry.history(bucket)] == [first.id, second.id]
+    assert [event.release for event in Registry(bucket).history()] == [first.id, second.id]
 
 
 def test_killed_after_the_flip_the_event_is_not_lost(
@@ -158,7 +157,7 @@ def test_killed_after_the_flip_the_event_is_not_lost(
     assert len(bucket.list("registry/promotions/")) == 1
     promote(bucket, third)
     assert len(bucket.list("registry/promotions/")) == 3
-    events = registry.history(bucket)
+    events = Registry(bucket).history()
     assert [(event.replaced, event.release) for event in events] == [
         (None, first.id), (first.id, second.id), (second.id, third.id),
     ]
@@ -171,13 +170,13 @@ def kill_while_promoting(pointer: Pointer, key: str) -> int:
 
 def test_events_sort_by_time_even_where_clocks_differ(bucket: Bucket, first: Pointer, second: Pointer) -> None:
     event = promote(bucket, first)
-    champion = registry.current(bucket)
+    champion = Registry(bucket).current()
     assert champion
     ahead = champion.meta["promotion"] | {"time": "2999-01-01T00:00:00.000000+00:00"}
-    bucket.put(registry.CURRENT, champion.with_meta(promotion=ahead).to_yaml().encode())
+    bucket.put(CURRENT, champion.with_meta(promotion=ahead).to_yaml().encode())
     assert promote(bucket, second).time > "2999"
-    assert registry.history(bucket)[0] == event
-    assert registry.history(bucket)[-1].release == second.id
+    assert Registry(bucket).history()[0] == event
+    assert Registry(bucket).history()[-1].release == second.id
 
 
 def run_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -189,8 +188,8 @@ def test_the_command_shows_promotes_and_rolls_back(bucket: Bucket, first: Pointe
     missing = run_command("current")
     assert missing.returncode == 1
     assert missing.stderr.startswith("registry: there is no champion yet")
-    registry.register(bucket, first)
-    registry.register(bucket, second)
+    Registry(bucket).register(first)
+    Registry(bucket).register(second)
     assert f"nothing → {first.id}" in run_command("promote", first.id).stdout
     assert f"{first.id} → {second.id}" in run_command("promote", second.id).stdout
     assert f"{second.id} → {first.id} (rollback" in run_command("rollback").stdout
@@ -209,15 +208,15 @@ def test_a_broken_pointer_is_replaced_by_promotion_and_roll_back(
 ) -> None:
     promote(bucket, first)
     promote(bucket, second)
-    bucket.put(registry.CURRENT, content)
+    bucket.put(CURRENT, content)
     assert f"registry promote {second.id}" in run_command("current").stderr
     assert f"{second.id} → {first.id} (rollback" in run_command("rollback").stdout
-    bucket.put(registry.CURRENT, content)
+    bucket.put(CURRENT, content)
     assert f"{first.id} → {first.id} (promote" in run_command("promote", first.id).stdout
-    bucket.put(registry.CURRENT, content)
+    bucket.put(CURRENT, content)
     assert f"{first.id} → {second.id} (rollback" in run_command("rollback", second.id).stdout
     assert champion_id(bucket) == second.id
-    chain = [(event.replaced, event.release) for event in registry.history(bucket)]
+    chain = [(event.replaced, event.release) for event in Registry(bucket).history()]
     assert chain == [
         (None, first.id), (first.id, second.id), (second.id, first.id), (first.id, first.id), (first.id, second.id),
     ]
@@ -229,17 +228,17 @@ def test_a_broken_pointer_is_replaced_by_promotion_and_roll_back(
 def test_a_pointer_without_an_event_of_its_own_is_broken(
     bucket: Bucket, first: Pointer, second: Pointer, promotion: object
 ) -> None:
-    event = asdict(promote(bucket, first))
+    event = promote(bucket, first).model_dump()
     forged = {**event, **promotion} if isinstance(promotion, dict) and promotion else promotion
-    bucket.put(registry.CURRENT, first.with_meta(promotion=forged).to_yaml().encode())
+    bucket.put(CURRENT, first.with_meta(promotion=forged).to_yaml().encode())
     with pytest.raises(IntegrityError, match=f"registry promote {first.id}"):
-        registry.current(bucket)
+        Registry(bucket).current()
     assert promote(bucket, second).replaced == first.id
-    assert len(registry.history(bucket)) == 2
+    assert len(Registry(bucket).history()) == 2
 
 
 def test_a_terminal_that_cannot_spell_an_arrow_is_told_all_the_same(bucket: Bucket, first: Pointer) -> None:
-    registry.register(bucket, first)
+    Registry(bucket).register(first)
     command = [sys.executable, "-m", "src.registry", "promote", first.id]
     env = os.environ | {"PYTHONIOENCODING": "latin-1"}
     done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, check=False)
@@ -249,11 +248,12 @@ def test_a_terminal_that_cannot_spell_an_arrow_is_told_all_the_same(bucket: Buck
 
 
 def test_a_release_is_reproduced_from_what_it_records(bucket: Bucket, third: Pointer) -> None:
-    registry.register(bucket, third)
-    done = run_command("reproduce", third.id)
+    Registry(bucket).register(third)
+    command = [sys.executable, "-m", "src.pipeline", "reproduce", third.id]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert third.md5 in done.stdout
-    assert registry.releases(bucket) == [third.id]
+    assert Registry(bucket).releases() == [third.id]
 
 
 def test_the_store_being_away_is_one_line(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

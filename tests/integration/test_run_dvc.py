@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from local.throwaway import Checkout, throwaway_checkout
-from src import registry
-from src.bucket import Bucket
-from src.config import DATA_FILE
-from src.pointer import Pointer
+from src.core import wine
+from src.core.pointer import Pointer
+from src.registry import Registry
+from src.storage.bucket import Bucket
 from tests.conftest import committed_data
 from tests.gitlab import Project
 from tests.integration.test_checker import file_key
@@ -48,23 +48,23 @@ def remove(bucket: Bucket, key: str) -> None:
 def test_good_data_is_pulled_from_the_bucket(checkout: Checkout, data_in_bucket: Pointer) -> None:
     done = pull(checkout)
     assert done.returncode == 0, done.stderr
-    assert (checkout.folder / "data" / DATA_FILE).stat().st_size == data_in_bucket.size
+    assert (checkout.folder / "data" / wine.FILE).stat().st_size == data_in_bucket.size
 
 
 @pytest.mark.parametrize("damage", [remove, alter])
 def test_bad_data_is_refused_by_dvc_alone(
     checkout: Checkout, bucket: Bucket, data_in_bucket: Pointer, damage: Callable[[Bucket, str], None]
 ) -> None:
-    damage(bucket, file_key(bucket, committed_data(), DATA_FILE))
+    damage(bucket, file_key(bucket, committed_data(), wine.FILE))
     done = pull(checkout)
     assert done.returncode != 0
-    assert not (checkout.folder / "data" / DATA_FILE).exists()
+    assert not (checkout.folder / "data" / wine.FILE).exists()
 
 
 def test_dvc_pulls_the_champion_and_leaves_nothing_behind(
     checkout: Checkout, bucket: Bucket, trained: list[Pointer]
 ) -> None:
-    registry.promote(bucket, trained[0], "first", "test", {})
+    Registry(bucket).promote(trained[0], "first", "test", {})
     done = checkout.make("check-model")
     assert done.returncode == 0, done.stdout
     assert "3 files added" in done.stdout

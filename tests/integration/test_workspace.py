@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from src.bucket import Bucket, content_key
 from src.config import PROJECT
+from src.core.pointer import Pointer
 from src.errors import IntegrityError, MissingError, StoreError
-from src.pointer import Pointer
-from src.workspace import open_workspace
+from src.storage.bucket import Bucket, content_key
+from src.storage.workspace import open_workspace
 from tests.conftest import new_bucket
 from tests.services import BIN, Service
 
@@ -123,8 +123,8 @@ def test_nothing_is_left_behind(bucket: Bucket, tmp_path: Path, monkeypatch: pyt
 
 OPEN_AND_WAIT = """
 import sys
-from src.bucket import Bucket
-from src.workspace import open_workspace
+from src.storage.bucket import Bucket
+from src.storage.workspace import open_workspace
 
 with open_workspace(Bucket.from_environment()) as workspace:
     print(workspace.folder, flush=True)

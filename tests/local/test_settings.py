@@ -9,8 +9,8 @@ import pytest
 
 from local import settings
 from local.settings import FIRST_VALUES, StackSettings, read_env
-from src.config import ApiSettings, TrackingSettings
 from src.errors import ConfigError
+from src.settings import ApiSettings, TrackingSettings
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from src.config import GRID, SEARCH_RULE
-from src.metrics import DECIMALS
-from src.search import Result
+from src.core.metrics import DECIMALS
+from src.search.trials import Result
 
 RANKS = {"by_test": "best test", "by_gap": "smallest gap", "by_both": "best test less gap"}
 _METRIC = SEARCH_RULE.metric

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from src.errors import SearchError
-from src.search import Combination, Result
+from src.search.trials import Combination, Result
 
 LOG = Path("logs") / "tracking_model_metrics.log"
 LEADERBOARD = Path("logs") / "leaderboard.csv"

@@ -65,7 +65,7 @@ class Recorder:
         self._patience = patience
         self._log = folder / "recorder.log"
         environment = os.environ | make_environment(folder, online=host is not None)
-        command = [sys.executable, "-m", "src.recorder", project, *([host] if host else [])]
+        command = [sys.executable, "-m", "src.tracking.recorder", project, *([host] if host else [])]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=PROJECT, env=environment, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE,

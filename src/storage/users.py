@@ -12,8 +12,8 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from urllib3.exceptions import HTTPError
 
-from src.bucket import DVC_PREFIX, Bucket
 from src.errors import ConfigError, StoreError
+from src.storage.bucket import DVC_PREFIX, Bucket
 
 READ = ("s3:GetObject",)
 WRITE = (*READ, "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
@@ -30,8 +30,8 @@ class AccessSettings(BaseSettings):
     api_secret_access_key: SecretStr | None = Field(None, min_length=8)
 
 
-def grant(bucket: Bucket, settings: AccessSettings, say: Callable[[str], None]) -> None:
-    """Make the two users and their policies, or mend them; the bucket's own keys must be the store's root keys.
+def create_users(bucket: Bucket, settings: AccessSettings, say: Callable[[str], None]) -> None:
+    """Make the two users and their policies, or repair them; the bucket's own keys must be the store's root keys.
 
     Raises:
         ConfigError: only some of the keys are given.

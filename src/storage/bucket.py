@@ -1,20 +1,29 @@
 """The bucket through boto3: single objects, and verified reads of what DVC stored there."""
 
+import fcntl
 import hashlib
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from src.config import DATA_LIMITS, MAX_LISTING_BYTES, Limits, StoreSettings, read_settings
-from src.errors import IntegrityError, MissingError, StoreError
-from src.pointer import Pointer, read_listing
+from src.config import DATA_LIMITS, MAX_LISTING_BYTES, Limits
+from src.core.pointer import Pointer, read_listing
+from src.errors import ConflictError, IntegrityError, MissingError, StoreError
+from src.settings import StoreSettings, read_settings
 
 Get = Callable[[str, int], bytes]  # an object's bytes by its key, of which there may be so many
 DVC_PREFIX = "dvc"
+PROBE = "registry/probe"  # an object that tells whether the store honours conditions
+LOCKS = Path("/tmp")  # where every process of a machine looks, whatever its TMPDIR
+_CHANGED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 _UNCHANGED = {"304", "NotModified"}
 
@@ -91,6 +100,57 @@ class Bucket:
         if self.get(key, len(content)) != content:
             raise IntegrityError(f"{self.name}/{key} does not read back as it was written")
 
+    def get_with_etag(self, key: str, limit: int) -> tuple[bytes, str]:
+        """Return an object's bytes and ETag; raises as :meth:`get` does."""
+        answer = self._call("get_object", limit, Key=key)
+        return answer["Body"], answer["ETag"]
+
+    def replace(self, key: str, content: bytes, etag: str | None) -> None:
+        """Write an object where it still has ``etag`` (None: where it is not there), and read it back.
+
+        A store that ignores conditions writes in any case: :meth:`locked` keeps this machine's writers apart.
+
+        Raises:
+            ConflictError: another write came first.
+            IntegrityError: the store holds something else now.
+
+        """
+        if not self._honours_conditions:
+            self.put(key, content)
+            return
+        condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        written = self._call("put_object", Key=key, Body=content, **condition)["ETag"]
+        try:
+            if self._call("get_object", len(content), Key=key, IfMatch=written)["Body"] != content:
+                raise IntegrityError(f"{self.name}/{key} does not read back as it was written")
+        except ConflictError:
+            pass  # it was written, and replaced since
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep this machine's other writers out until the block ends."""
+        name = hashlib.sha256(f"{self.endpoint}/{self.name}".encode()).hexdigest()[:16]
+        path = LOCKS / f"wine-registry-{name}.lock"
+        try:
+            lock = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o444)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    @cached_property
+    def _honours_conditions(self) -> bool:
+        """Try whether the store refuses to write over an object that is there (AWS and MinIO do)."""
+        self._call("put_object", Key=PROBE, Body=b"")
+        try:
+            self._call("put_object", Key=PROBE, Body=b"", IfNoneMatch="*")
+        except ConflictError:
+            return True
+        return False
+
     def list(self, prefix: str) -> list[str]:
         """Return the keys below ``prefix``, sorted."""
         keys: list[str] = []
@@ -119,6 +179,8 @@ class Bucket:
             code = error.response.get("Error", {}).get("Code", "")
             if code in _UNCHANGED:
                 return None
+            if code in _CHANGED:
+                raise ConflictError(f"another write of {arguments.get('Key')} came first") from error
             if code in _MISSING:
                 key = arguments.get("Key")
                 what = f"bucket {self.name} lacks {key}" if key else f"there is no bucket {self.name}"

@@ -1,17 +1,17 @@
 """A release: the immutable folder that is trained, tested, shipped and served."""
 
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
+from src.core.formats import Stored
+from src.core.onnx_model import Model, inspect
 from src.errors import IntegrityError
-from src.onnx_model import Model, inspect
 
 Files = Mapping[str, bytes]  # a release's files by name
 
@@ -22,9 +22,10 @@ FOLDER = "release"
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx")
 
 
-@dataclass(frozen=True)
-class FeatureRange:
+class FeatureRange(BaseModel):
     """A feature as training saw it: its unit, and the lowest, middle and highest value."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     name: str
     unit: str
@@ -32,16 +33,12 @@ class FeatureRange:
     median: float
     maximum: float
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not isinstance(self.unit, str):
-            raise TypeError("a feature's name and unit must be texts")
-        if not all(isinstance(value, int | float) for value in (self.minimum, self.median, self.maximum)):
-            raise TypeError(f"the range of {self.name} must be numbers")
 
+class Provenance(Stored):
+    """What the model's bytes depend on; times, hosts and run ids live in the pointer's ``meta`` instead.
 
-@dataclass(frozen=True)
-class Provenance:
-    """What the model's bytes depend on; times, hosts and run ids live in the pointer's ``meta`` instead."""
+    ``data``, ``train`` and ``test`` are outputs of pointers.
+    """
 
     model: str
     parameters: Mapping[str, Any]
@@ -53,29 +50,21 @@ class Provenance:
     classes: tuple[int, ...]
     libraries: Mapping[str, str]
 
-    @classmethod
-    def read(cls, files: Files) -> "Provenance":
-        """Read ``release.json``.
 
-        Raises:
-            IntegrityError: it is missing or not a release's.
+class Scores(Stored):
+    """The metrics of a release on the rows that it was trained on, and on those that were held out."""
 
-        """
-        content = _read_json(files, PROVENANCE_FILE)
-        try:
-            features = tuple(FeatureRange(**feature) for feature in content.pop("features"))
-            return cls(features=features, classes=tuple(content.pop("classes")), **content)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise IntegrityError(f"{PROVENANCE_FILE} is not a release's: {error}") from error
+    train: Mapping[str, float]
+    test: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Release:
-    """A whole release, loaded: ``metrics`` maps "train" and "test" to their scores."""
+    """A complete release, loaded."""
 
     model: Model
     provenance: Provenance
-    metrics: Mapping[str, Mapping[str, float]]
+    metrics: Scores
 
     @classmethod
     def load(cls, files: Files, tried: bool = False) -> "Release":
@@ -87,15 +76,14 @@ class Release:
             IntegrityError: a file is missing, broken, or the model does not predict.
 
         """
-        provenance = Provenance.read(files)
-        release = cls(load_model(files, tried), provenance, _read_scores(files))
+        metrics = Scores.read_json(_read(files, METRICS_FILE), METRICS_FILE)
+        release = cls(load_model(files, tried), load_provenance(files), metrics)
         release._check()
         return release
 
     def _check(self) -> None:
         features, classes = self.provenance.features, self.provenance.classes
-        values = [(feature.median, feature.minimum, feature.maximum) for feature in features]
-        rows = np.array(values).reshape(-1, 3).T
+        rows = np.array([(feature.median, feature.minimum, feature.maximum) for feature in features]).reshape(-1, 3).T
         try:
             labels, probabilities = self.model.predict(rows)
         except Exception as error:  # onnxruntime's own errors share no base class but this one
@@ -122,16 +110,26 @@ def load_model(files: Files, tried: bool = False) -> Model:
         raise IntegrityError(f"{MODEL_FILE}: {error}") from error
 
 
+def load_provenance(files: Files) -> Provenance:
+    """Load ``release.json`` alone.
+
+    Raises:
+        IntegrityError: it is missing or broken.
+
+    """
+    return Provenance.read_json(_read(files, PROVENANCE_FILE), PROVENANCE_FILE)
+
+
 def write_challenger(folder: Path, model: bytes, provenance: Provenance) -> None:
     """Write the model and what it was made of; :func:`write_metrics` completes the release."""
     folder.mkdir()
     (folder / MODEL_FILE).write_bytes(model)
-    _write_json(folder / PROVENANCE_FILE, asdict(provenance))
+    (folder / PROVENANCE_FILE).write_bytes(provenance.to_json())
 
 
-def write_metrics(folder: Path, metrics: Mapping[str, Mapping[str, float]]) -> None:
-    """Add the scores on "train" and "test"."""
-    _write_json(folder / METRICS_FILE, metrics)
+def write_metrics(folder: Path, metrics: Scores) -> None:
+    """Add the scores on train and test."""
+    (folder / METRICS_FILE).write_bytes(metrics.to_json())
 
 
 def library_versions() -> dict[str, str]:
@@ -149,31 +147,3 @@ def _read(files: Files, name: str) -> bytes:
         return files[name]
     except KeyError as error:
         raise IntegrityError(f"a release must hold {name}, this one holds {', '.join(files) or 'nothing'}") from error
-
-
-def _read_scores(files: Files) -> dict[str, dict[str, float]]:
-    scores = _read_json(files, METRICS_FILE)
-    try:
-        return {side: {name: float(value) for name, value in of_side.items()} for side, of_side in scores.items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise IntegrityError(f"{METRICS_FILE} holds no scores by train and test: {error}") from error
-
-
-def _read_json(files: Files, name: str) -> Any:
-    """Return what every reply can spell again: no infinite number, no half of a character."""
-    try:
-        content = json.loads(_read(files, name), parse_constant=_finite, parse_float=_finite)
-        json.dumps(content, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"{name} is not JSON: {error}") from error
-    return content
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is no number")
-    return number
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -53,12 +53,15 @@ class Pointer:
         """Return a copy whose ``meta`` holds ``meta`` too."""
         return replace(self, meta={**self.meta, **meta})
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the ``.dvc`` file's content as plain types, fit for JSON, YAML and XCom."""
+    def to_out(self) -> dict[str, Any]:
+        """Return what names the bytes, without ``meta``: the one output of the ``.dvc`` file."""
         sizes = {"size": self.size, "nfiles": self.nfiles}
         known = {name: value for name, value in sizes.items() if value is not None}
-        out = {"md5": self.md5, **known, "hash": "md5", "path": self.path}  # in DVC's order
-        return {"outs": [out]} | ({"meta": dict(self.meta)} if self.meta else {})
+        return {"md5": self.md5, **known, "hash": "md5", "path": self.path}  # in DVC's order
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the ``.dvc`` file's content as plain types, fit for JSON, YAML and XCom."""
+        return {"outs": [self.to_out()]} | ({"meta": dict(self.meta)} if self.meta else {})
 
     def to_yaml(self) -> str:
         """Return the text of the ``.dvc`` file."""
@@ -85,6 +88,11 @@ class Pointer:
         return cls(md5, path, size, nfiles, _plain(meta))
 
     @classmethod
+    def from_out(cls, out: Mapping[str, Any]) -> "Pointer":
+        """Read what :meth:`to_out` made; raises as :meth:`from_dict` does."""
+        return cls.from_dict({"outs": [out]})
+
+    @classmethod
     def from_yaml(cls, text: str | bytes) -> "Pointer":
         """Read the text of a ``.dvc`` file.
 
@@ -99,6 +107,23 @@ class Pointer:
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise IntegrityError(f"not a .dvc file: {text[:100]!r}") from error
         return cls.from_dict(content)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The pointers to the table's two parts: the rows that a model learns from, and those that are held out."""
+
+    train: Pointer
+    test: Pointer
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return both pointers as plain types, fit for XCom."""
+        return {"train": self.train.to_dict(), "test": self.test.to_dict()}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Split":
+        """Read what :meth:`to_dict` made."""
+        return cls(Pointer.from_dict(content["train"]), Pointer.from_dict(content["test"]))
 
 
 def read_listing(content: bytes, limits: Limits) -> dict[str, str]:

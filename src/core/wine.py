@@ -1,9 +1,10 @@
-"""A wine: the 11 physico-chemical features, their units and possible values, and the quality classes.
+"""The table: its file, columns, units, possible values, target and names. For another table, change this module alone.
 
 Source: Cortez et al. (2009), UCI Machine Learning Repository, doi 10.24432/C56S3T, CC BY 4.0.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class Feature:
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
 
+NAME = "wine"  # one row; metrics and the DAG are named after it
+TITLE = "Red wine quality"
+DAG_ID = "wine_quality"
+FILE = "winequality-red.csv"
 FEATURES = (
     Feature("fixed acidity", "g/dm³ tartaric acid", 0.0, 50.0),
     Feature("volatile acidity", "g/dm³ acetic acid", 0.0, 10.0),
@@ -41,3 +46,17 @@ FEATURES = (
 )
 TARGET = "quality"
 CLASSES = (3, 4, 5, 6, 7, 8)
+# The table's first wine: what the documentation and the first request show.
+EXAMPLE: dict[str, Any] = {
+    "fixed_acidity": 7.4,
+    "volatile_acidity": 0.7,
+    "citric_acid": 0.0,
+    "residual_sugar": 1.9,
+    "chlorides": 0.076,
+    "free_sulfur_dioxide": 11.0,
+    "total_sulfur_dioxide": 34.0,
+    "density": 0.9978,
+    "pH": 3.51,
+    "sulphates": 0.56,
+    "alcohol": 9.4,
+}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.config import Split
+from src.config import SplitRule
+from src.core.wine import CLASSES, FEATURES, TARGET
 from src.errors import DataError
-from src.wine import CLASSES, FEATURES, TARGET
 
 FEATURE_NAMES = [feature.name for feature in FEATURES]
 COLUMNS = [*FEATURE_NAMES, TARGET]
@@ -39,7 +39,7 @@ def write(table: pd.DataFrame, path: Path) -> None:
     table.to_csv(path, index=False, lineterminator="\n")
 
 
-def split(table: pd.DataFrame, rule: Split) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split(table: pd.DataFrame, rule: SplitRule) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (train, test): a row's side is decided by a salted hash of its features.
 
     Copies of a row never straddle the split, and appended rows never move the old ones.

@@ -22,11 +22,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from src import dataset, metrics, models
 from src.config import GRID, SEARCH_RULE, SPLIT, TASK_PREFIXES
+from src.core import dataset, metrics, models
+from src.core.metrics import Metrics
+from src.core.wine import CLASSES, TARGET
 from src.errors import SearchError
-from src.metrics import Metrics
-from src.wine import CLASSES, TARGET
 
 
 @dataclass(frozen=True)

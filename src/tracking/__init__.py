@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from src import cli
-from src.config import PROJECT, TrackingSettings, read_settings
+from src.config import PROJECT
 from src.errors import ConfigError, TrackingError
-from src.recorder import Recorder, make_environment, ping
+from src.settings import TrackingSettings, read_settings
+from src.tracking.recorder import Recorder, make_environment, ping
 
 SESSIONS = Path("logs") / "clearml"
 UPLOAD_COMMAND = "python -m src.tracking upload"
@@ -170,7 +171,3 @@ def main(arguments: Sequence[str]) -> int:
         print(f"tracking: {upload(read_tracking_settings(), folder)} session(s) uploaded")
 
     return cli.run("tracking", send)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from src.bucket import DVC_PREFIX, Bucket, list_files, read_files
 from src.config import DATA_LIMITS
+from src.core.pointer import Pointer
 from src.errors import IntegrityError, StoreError
-from src.pointer import Pointer
+from src.storage.bucket import DVC_PREFIX, Bucket, list_files, read_files
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

@@ -12,8 +12,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
-from src.dataset import FEATURE_NAMES
-from src.wine import TARGET
+from src.core.dataset import FEATURE_NAMES
+from src.core.wine import TARGET
 
 INPUT = "features"
 CANDIDATES: dict[str, Callable[..., Pipeline]] = {

@@ -1,0 +1,85 @@
+"""The challenger beside the champion: the decision, the figures, and what differs between the two."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from src.core.metrics import Metrics
+from src.core.release import Provenance
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether to promote the challenger, and why; ``metrics`` of "challenger" and "champion" are of the same test rows.
+
+    ``champion`` is None before the first promotion, and then has no metrics.
+    """
+
+    promote: bool
+    reason: str
+    release: str
+    champion: str | None
+    metrics: Mapping[str, Metrics]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types, fit for XCom."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Comparison":
+        """Read what :meth:`to_dict` made."""
+        return cls(**content)
+
+    def to_text(self) -> str:
+        """Return both sides' metrics as a table for a terminal or a log."""
+        lines = [f"{'':14}{'challenger':>12}{'champion':>12}"]
+        for name, mine, theirs in self._rows():
+            lines.append(f"  {name:12}{mine:12.4f}" + (f"{'-':>12}" if theirs is None else f"{theirs:12.4f}"))
+        return "\n".join(lines)
+
+    def to_markdown(self, ours: Provenance, theirs: Provenance | None) -> str:
+        """Return the verdict, both sides' metrics, and what differs between the two releases, for a merge request."""
+        verdict = "would be promoted" if self.promote else "would not be promoted"
+        champion = f"`{self.champion}`" if self.champion else NOTHING
+        lines = [
+            "## This branch's model beside the champion", "",
+            f"**The challenger {verdict}:** {self.reason}.", "",
+            *_table("", "challenger", "champion", "change"),
+            f"| release | `{self.release}` | {champion} | |",
+        ]
+        for name, mine, other in self._rows():
+            beside = f"{NOTHING} | |" if other is None else f"{other:.4f} | {mine - other:+.4f} |"
+            lines.append(f"| {name} | {mine:.4f} | {beside}")
+        lines.append("")
+        if theirs is not None:
+            differences = list(_differences(ours, theirs))
+            table = [*_table("what differs", "challenger", "champion"), *differences]
+            lines += table if differences else ["Data, parameters, split and libraries are the same."]
+        return "\n".join(lines)
+
+    def _rows(self) -> Iterator[tuple[str, float, float | None]]:
+        champion = self.metrics.get("champion", {})
+        for name, value in self.metrics["challenger"].items():
+            yield name, value, champion.get(name)
+
+
+def _differences(ours: Provenance, theirs: Provenance) -> Iterator[str]:
+    mine, other = _describe(ours), _describe(theirs)
+    for name in sorted(mine.keys() | other.keys()):
+        left, right = mine.get(name, NOTHING), other.get(name, NOTHING)
+        if left != right:
+            yield f"| {name} | {left} | {right} |"
+
+
+def _describe(provenance: Provenance) -> dict[str, str]:
+    """Return what a person may change about a release, by name."""
+    described = {"model": provenance.model, "data": str(provenance.data["md5"])}
+    for group in ("parameters", "split", "libraries"):
+        described |= {f"{group}: {name}": str(value) for name, value in getattr(provenance, group).items()}
+    return {name: f"`{value}`" for name, value in described.items()}
+
+
+def _table(*columns: str) -> list[str]:
+    return [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]

@@ -1,0 +1,1 @@
+"""The bucket: single objects, DVC workspaces, first state, users."""
