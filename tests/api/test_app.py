@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,6 +133,31 @@ def test_a_name_that_utf_8_cannot_spell_is_refused(ready: TestClient) -> None:
     body = json.dumps(EXAMPLE | {"\ud800": 1})
     answer = ready.post("/predict", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 422
+
+
+def test_ten_faults_are_told_and_the_others_counted(ready: TestClient) -> None:
+    names = [f"colour_{number}" for number in range(200)]
+    answer = ready.post("/predict", json=EXAMPLE | {"pH": -1} | dict.fromkeys(names, 1)).json()
+    assert [fault["field"] for fault in answer["errors"]] == ["pH", *names[:9]]
+    assert answer["detail"].endswith("; colour_8: Extra inputs are not permitted; … and 191 more")
+
+
+def test_a_long_name_is_cut(ready: TestClient) -> None:
+    answer = ready.post("/predict", json=EXAMPLE | {"x" * 10_000: "y" * 10_000})
+    assert answer.status_code == 422
+    assert len(answer.content) < 1000
+
+
+def test_many_unknown_keys_are_refused_as_fast_as_they_are_parsed(ready: TestClient) -> None:
+    body = json.dumps(EXAMPLE | {f"colour_{number}": None for number in range(200_000)})
+    start = time.perf_counter()
+    json.loads(body)
+    parsed = time.perf_counter() - start
+    start = time.perf_counter()
+    answer = ready.post("/predict", content=body, headers={"content-type": "application/json"})
+    assert time.perf_counter() - start < 5 * parsed + 0.1
+    assert answer.status_code == 422
+    assert len(answer.content) < 2000
 
 
 @pytest.mark.parametrize("field", EXAMPLE)
