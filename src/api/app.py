@@ -13,6 +13,7 @@ from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 
 from src.api.champion import Champion, LiveRelease
+from src.api.limits import BodyLimit, Limits
 from src.api.problems import tell_problems
 from src.api.schemas import Health, Prediction, Problem, RefusedRelease, StoreHealth, Wine
 from src.api.telemetry import Telemetry
@@ -28,6 +29,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Serve the last good release from disk at once, and follow the champion until shutdown."""
     load_environment()
     settings = read_settings(ApiSettings)
+    app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds)
     champion = app.state.champion = Champion(Bucket.from_environment(), settings.api_cache)
     telemetry = app.state.telemetry = Telemetry()
     telemetry.follow(champion)
@@ -37,6 +39,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(title="Wine quality", description=DESCRIPTION, version="1", lifespan=lifespan)
+app.add_middleware(BodyLimit)
 tell_problems(app)
 
 
@@ -54,7 +57,7 @@ def live_release(request: Request) -> LiveRelease:
 
 
 Live = Annotated[LiveRelease, Depends(live_release)]
-PROBLEMS: dict[int | str, dict[str, Any]] = {422: {"model": Problem}, 503: {"model": Problem}}
+PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (408, 413, 422, 503)}
 
 
 @app.get("/", include_in_schema=False)
