@@ -1,7 +1,7 @@
 """The prediction service with all its limits: ``python -m src.api``.
 
 ``uvicorn src.api.app:app`` serves the same app, with its limits on bodies. Only this command has deadlines for heads
-and unread answers too, and a cap on connections.
+and unread answers too, a cap on connections, and an end within a bound after SIGTERM.
 """
 
 import argparse

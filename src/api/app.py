@@ -29,6 +29,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Serve the last good release from disk at once, and follow the champion until shutdown."""
     load_environment()
     settings = read_settings(ApiSettings)
+    app.state.is_leaving = False
     app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds)
     champion = app.state.champion = Champion(Bucket.from_environment(), settings.api_cache)
     telemetry = app.state.telemetry = Telemetry()
@@ -92,8 +93,10 @@ async def liveness() -> dict[str, str]:
 
 
 @app.get("/readiness", responses={503: {"model": Problem}})
-async def readiness(live: Live) -> dict[str, str]:
-    """Say whether a verified release is loaded."""
+async def readiness(request: Request, live: Live) -> dict[str, str]:
+    """Say whether a verified release is loaded, and new requests are welcome."""
+    if request.app.state.is_leaving:
+        raise HTTPException(503, "the service is about to stop")
     return {"status": "ready", "release": live.id}
 
 

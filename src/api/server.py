@@ -1,9 +1,11 @@
-"""The server of ``python -m src.api``: uvicorn with deadlines and a cap on connections."""
+"""The server of ``python -m src.api``: uvicorn with deadlines, a cap on connections, and an end within a bound."""
 
 import logging
+import signal
 import time
 from functools import partial
 from itertools import takewhile
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -29,6 +31,7 @@ class Connections:
     def __init__(self, most: int, seconds: float) -> None:
         """Start with none; there will be ``most``, and each has ``seconds`` for a head, a body, or its answer."""
         self.most = most
+        self.is_leaving = False
         self.due: dict[Connection, float] = {}  # those that owe something, by their deadline
         self.idle: dict[Connection, None] = {}  # those between two requests, the longest first
         self._seconds = seconds + LATE
@@ -124,6 +127,8 @@ class Connection(HttpToolsProtocol):
         """Expect a body; the parser says next where there is none."""
         self._part = BODY
         super().on_headers_complete()
+        if self._others.is_leaving:
+            self.cycle.keep_alive = False
 
     def on_chunk_header(self) -> None:
         """Allow for the frame of a chunk."""
@@ -170,11 +175,18 @@ class Connection(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Uvicorn that looks after its connections."""
+    """Uvicorn that leaves in order when SIGTERM tells it to.
+
+    First ``/readiness`` answers 503, while the port stays open and every request is answered; after
+    ``api_drain_seconds`` the port is closed, and what was begun has ``api_stop_seconds`` to end. A second signal, or
+    Ctrl-C, closes the port at once.
+    """
 
     def __init__(self, settings: ApiSettings, host: str, port: int) -> None:
         """Hold the settings; :meth:`run` serves."""
         self._connections = Connections(settings.api_max_connections, settings.api_request_seconds)
+        self._drain_seconds = settings.api_drain_seconds
+        self._closes_at: float | None = None
         protocol: Any = partial(Connection, self._connections)
         config = uvicorn.Config(
             app,
@@ -183,10 +195,21 @@ class Server(uvicorn.Server):
             http=protocol,
             ws="none",  # a socket that nobody serves would be a connection without a limit
             backlog=BACKLOG,
+            timeout_graceful_shutdown=settings.api_stop_seconds,
         )
         super().__init__(config)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to leave, or leave."""
+        if sig == signal.SIGTERM and self.started and self._closes_at is None:
+            self._closes_at = time.monotonic() + self._drain_seconds
+            app.state.is_leaving = self._connections.is_leaving = True
+        else:
+            super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
         """Look after the connections ten times a second."""
         self._connections.sweep()
+        if self._closes_at is not None and time.monotonic() >= self._closes_at and not self.should_exit:
+            super().handle_exit(signal.SIGTERM, None)
         return await super().on_tick(counter)

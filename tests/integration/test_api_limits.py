@@ -1,8 +1,9 @@
-"""Whatever a client does, a real server on a real socket keeps its memory and answers others."""
+"""Whatever a client does, a real server on a real socket keeps its memory, answers others, and ends when it is told."""
 
 import asyncio
 import os
 import resource
+import signal
 import socket
 import sys
 import time
@@ -16,11 +17,13 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from src import registry
 from src.api.app import app
 from src.api.schemas import EXAMPLE
 from src.api.server import Connection, Connections
 from src.bucket import Bucket
 from src.config import PROJECT
+from src.pointer import Pointer
 from tests.conftest import new_bucket
 from tests.services import Service, eventually, free_port
 
@@ -259,6 +262,47 @@ def test_where_every_connection_is_being_answered_one_more_is_told_to_come_again
     answer = asyncio.run(ask())
     assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     assert b"all 0 connections are busy" in answer
+
+
+def test_on_sigterm_it_is_not_ready_answers_all_and_ends(
+    bucket: Bucket, trained: list[Pointer], tmp_path: Path
+) -> None:
+    registry.promote(bucket, trained[0], "first", "test", {})
+    with running(tmp_path, API_DRAIN_SECONDS="2", API_STOP_SECONDS="1") as api, httpx.Client(timeout=5) as client:
+        ready, predict = (api.url.replace("liveness", path) for path in ("readiness", "predict"))
+        eventually(lambda: client.get(ready).is_success)
+        (process,) = api.processes()
+        with connect(api, HEAD) as half_a_body, connect(api, HALF_A_HEAD) as half_a_head, connect(api) as silent:
+            start = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            answer = eventually(lambda: None if (answer := httpx.get(ready)).is_success else answer, 1)
+            assert answer.json()["detail"] == "the service is about to stop"
+            answers = 0
+            while time.monotonic() - start < 1.8:
+                assert client.post(predict, json=EXAMPLE).status_code == 200
+                with connect(api, WELCOME) as connection:
+                    assert connection.recv(12) == b"HTTP/1.1 200"
+                answers += 1
+            assert answers > 10
+            eventually(lambda: _refuses(api), 3)
+            assert api.wait(5) in (0, -signal.SIGTERM)
+            assert time.monotonic() - start < 6
+            assert not any(map(is_open, (half_a_body, half_a_head, silent)))
+
+
+def _refuses(api: Service) -> bool:
+    try:
+        connect(api).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_ctrl_c_ends_it_at_once(bucket: Bucket, tmp_path: Path) -> None:
+    with running(tmp_path, API_DRAIN_SECONDS="60", API_STOP_SECONDS="1") as api, connect(api, HEAD):
+        (process,) = api.processes()
+        process.send_signal(signal.SIGINT)
+        api.wait(5)
 
 
 def test_more_connections_than_files_are_refused_at_the_start(bucket: Bucket, tmp_path: Path) -> None:
