@@ -1,7 +1,9 @@
 """The server of ``python -m src.api``: uvicorn with deadlines, a cap on connections, and an end within a bound."""
 
+import asyncio
 import logging
 import signal
+import socket
 import time
 from functools import partial
 from itertools import takewhile
@@ -185,7 +187,7 @@ class Server(uvicorn.Server):
     def __init__(self, settings: ApiSettings, host: str, port: int) -> None:
         """Hold the settings; :meth:`run` serves."""
         self._connections = Connections(settings.api_max_connections, settings.api_request_seconds)
-        self._drain_seconds = settings.api_drain_seconds
+        self._drain_seconds, self._stop_seconds = settings.api_drain_seconds, settings.api_stop_seconds
         self._closes_at: float | None = None
         protocol: Any = partial(Connection, self._connections)
         config = uvicorn.Config(
@@ -195,7 +197,7 @@ class Server(uvicorn.Server):
             http=protocol,
             ws="none",  # a socket that nobody serves would be a connection without a limit
             backlog=BACKLOG,
-            timeout_graceful_shutdown=settings.api_stop_seconds,
+            timeout_graceful_shutdown=settings.api_stop_seconds + 1,  # for an app that hangs; clients are cut before
         )
         super().__init__(config)
 
@@ -213,3 +215,13 @@ class Server(uvicorn.Server):
         if self._closes_at is not None and time.monotonic() >= self._closes_at and not self.should_exit:
             super().handle_exit(signal.SIGTERM, None)
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the port; a connection that has not ended in time is cut."""
+        asyncio.get_running_loop().call_later(self._stop_seconds, self._cut_all)
+        await super().shutdown(sockets)
+
+    def _cut_all(self) -> None:
+        connections: list[Any] = list(self.server_state.connections)
+        for connection in connections:
+            connection.cut()

@@ -255,7 +255,8 @@ def test_where_every_connection_is_being_answered_one_more_is_told_to_come_again
 
         async with await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0) as server:
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            answer = await reader.read()
+            async with asyncio.timeout(10):
+                answer = await reader.read()
             writer.close()
             return answer
 
@@ -288,6 +289,7 @@ def test_on_sigterm_it_is_not_ready_answers_all_and_ends(
             assert api.wait(5) in (0, -signal.SIGTERM)
             assert time.monotonic() - start < 6
             assert not any(map(is_open, (half_a_body, half_a_head, silent)))
+        assert "Traceback" not in api.log.read_text()
 
 
 def _refuses(api: Service) -> bool:
