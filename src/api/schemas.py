@@ -30,11 +30,12 @@ EXAMPLE: dict[str, Any] = {
 
 def _bound_faults(cls: type[BaseModel], values: Any, validate: Any) -> Any:
     """Validate no more unknown keys than are told, so that a body of them is refused as fast as it was parsed."""
-    unknown = [key for key in values if key not in cls.model_fields] if isinstance(values, dict) else []
-    if len(unknown) <= MOST_FAULTS:
+    if not isinstance(values, dict) or len(values) <= len(FEATURES) + MOST_FAULTS:
         return validate(values)
+    known = cls.model_fields.keys()
+    unknown = [key for key in values if key not in known]
     try:
-        return validate({key: values[key] for key in (*cls.model_fields, *unknown[:MOST_FAULTS]) if key in values})
+        return validate({key: values[key] for key in (*known, *unknown[:MOST_FAULTS]) if key in values})
     except ValidationError as error:
         rest = PydanticCustomError(UNTOLD, "and {count} more", {"count": len(unknown) - MOST_FAULTS})
         faults: list[Any] = [*error.errors(include_url=False), {"type": rest}]
