@@ -37,7 +37,7 @@ USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/liveness', timeout=4)"]
-CMD ["uvicorn", "src.api.app:app", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["python", "-m", "src.api", "--host", "0.0.0.0", "--port", "8000"]
 
 # --- The page
 FROM builder AS front-packages

@@ -41,6 +41,11 @@ class StackSettings(BaseModel):
     api_port: Port
     api_poll_seconds: Annotated[float, Field(gt=0)]
     api_cache: Text
+    api_max_body_bytes: Annotated[int, Field(ge=1)]
+    api_request_seconds: Annotated[float, Field(gt=0)]
+    api_max_connections: Annotated[int, Field(ge=1)]
+    api_drain_seconds: Annotated[float, Field(ge=0)]
+    api_stop_seconds: Annotated[int, Field(ge=1)]
     front_port: Port
     api_url: Text
     airflow_port: Port
@@ -83,6 +88,11 @@ FIRST_VALUES: dict[str, Callable[[], str]] = {
     "API_PORT": lambda: "8000",
     "API_POLL_SECONDS": lambda: "2",
     "API_CACHE": lambda: ".stack/api",
+    "API_MAX_BODY_BYTES": lambda: "65536",
+    "API_REQUEST_SECONDS": lambda: "10",
+    "API_MAX_CONNECTIONS": lambda: "1000",
+    "API_DRAIN_SECONDS": lambda: "2",
+    "API_STOP_SECONDS": lambda: "5",
     "FRONT_PORT": lambda: "8501",
     "API_URL": lambda: "http://127.0.0.1:${API_PORT}",
     "AIRFLOW_PORT": lambda: "8080",

@@ -28,6 +28,12 @@ class ApiSettings(StoreSettings):
 
     api_cache: Path = Field(PROJECT / ".stack" / "api", description="Folder that keeps the last good release")
     api_poll_seconds: float = Field(2.0, gt=0, description="Seconds between two looks at the champion's pointer")
+    api_max_body_bytes: int = Field(65_536, ge=1, description="Most bytes of a request's body; a wine has about 300")
+    api_port: int = Field(8000, ge=1, le=65535, description="The port that `python -m src.api` listens on")
+    api_max_connections: int = Field(1000, ge=1, description="Most connections at a time; each takes some 15 KiB")
+    api_drain_seconds: float = Field(2.0, ge=0, description="Seconds between SIGTERM and the closing of the port")
+    api_stop_seconds: int = Field(5, ge=1, description="Seconds after that for what was begun")
+    api_request_seconds: float = Field(10.0, gt=0, description="Seconds for a request's head, and for its body")
 
 
 class TrackingSettings(BaseSettings):

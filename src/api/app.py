@@ -1,21 +1,21 @@
 """The prediction service: ``uvicorn src.api.app:app``."""
 
-import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from http import HTTPStatus
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
+from fastapi.responses import PlainTextResponse, RedirectResponse
+from fastapi_offline import FastAPIOffline
 from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 
 from src.api.champion import Champion, LiveRelease
+from src.api.limits import BodyLimit, Limits
+from src.api.problems import tell_problems
 from src.api.schemas import Health, Prediction, Problem, RefusedRelease, StoreHealth, Wine
 from src.api.telemetry import Telemetry
 from src.core.wine import FEATURES
@@ -30,6 +30,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Serve the last good release from disk at once, and follow the champion until shutdown."""
     load_environment()
     settings = read_settings(ApiSettings)
+    app.state.is_leaving = False
+    app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds)
     champion = app.state.champion = Champion(Bucket.from_environment(), settings.api_cache, settings.api_poll_seconds)
     telemetry = app.state.telemetry = Telemetry()
     telemetry.follow(champion)
@@ -38,7 +40,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-app = FastAPI(title="Wine quality", description=DESCRIPTION, version="1", lifespan=lifespan)
+app = FastAPIOffline(  # Swagger UI comes from the package: a browser at /docs asks no other host
+    title="Wine quality", description=DESCRIPTION, version="1", lifespan=lifespan, redoc_url=None
+)
+app.add_middleware(BodyLimit)
+tell_problems(app)
 
 
 def live_release(request: Request) -> LiveRelease:
@@ -55,7 +61,7 @@ def live_release(request: Request) -> LiveRelease:
 
 
 Live = Annotated[LiveRelease, Depends(live_release)]
-PROBLEMS: dict[int | str, dict[str, Any]] = {422: {"model": Problem}, 503: {"model": Problem}}
+PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (408, 413, 422, 503)}
 
 
 @app.get("/", include_in_schema=False)
@@ -90,8 +96,10 @@ async def liveness() -> dict[str, str]:
 
 
 @app.get("/readiness", responses={503: {"model": Problem}})
-async def readiness(live: Live) -> dict[str, str]:
-    """Say whether a verified release is loaded."""
+async def readiness(request: Request, live: Live) -> dict[str, str]:
+    """Say whether a verified release is loaded, and new requests are welcome."""
+    if request.app.state.is_leaving:
+        raise HTTPException(503, "the service is about to stop")
     return {"status": "ready", "release": live.id}
 
 
@@ -134,28 +142,6 @@ async def metrics(request: Request) -> Response:
     return PlainTextResponse(generate_latest(request.app.state.telemetry.registry))
 
 
-@app.exception_handler(RequestValidationError)
-async def refuse_input(request: Request, error: RequestValidationError) -> Response:
-    """Answer 422 and name each wrong field."""
-    if "json" not in request.headers.get("content-type", ""):
-        return _problem(422, "send the features as JSON, with the header: content-type: application/json")
-    errors = [_describe(fault) for fault in error.errors()]
-    detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in errors)
-    return _problem(422, detail, errors)
-
-
-@app.exception_handler(HTTPException)
-async def refuse(_: Request, error: HTTPException) -> Response:
-    """Answer any other refusal in the same form."""
-    return _problem(error.status_code, error.detail, headers=error.headers)
-
-
-@app.exception_handler(Exception)
-async def fail(_: Request, __: Exception) -> Response:
-    """Answer 500 without a stack trace, which is in the log."""
-    return _problem(500, "the service failed to answer; its log says why")
-
-
 def _why_not_ready(champion: Champion) -> str:
     watch = champion.watch
     if watch.refusal:
@@ -173,24 +159,3 @@ def _find_unusual(live: LiveRelease, values: Sequence[float]) -> list[str]:
         for feature, seen, value in zip(FEATURES, live.release.provenance.features, values, strict=True)
         if not seen.minimum <= value <= seen.maximum
     ]
-
-
-def _describe(fault: dict[str, Any]) -> dict[str, str]:
-    path = () if fault["type"] == "json_invalid" else fault["loc"][1:]
-    described = {"field": ".".join(map(str, path)) or "body", "message": fault["msg"]}
-    value = fault.get("input")
-    if isinstance(value, str | int) or (isinstance(value, float) and not math.isfinite(value)):
-        described["value"] = str(value)[:100]
-    elif isinstance(value, float):
-        described["value"] = repr(value)
-    return {key: _printable(text) for key, text in described.items()}
-
-
-def _printable(text: str) -> str:
-    """Return ``text`` without the lone surrogates that JSON can spell and UTF-8 cannot."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _problem(status: int, detail: str, errors: Sequence[dict[str, str]] = (), headers: Any = None) -> Response:
-    problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=list(errors))
-    return JSONResponse(problem.model_dump(), status, headers, media_type="application/problem+json")

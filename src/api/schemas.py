@@ -2,20 +2,41 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic_core import PydanticCustomError
 
 from src.core.wine import EXAMPLE, FEATURES
 
 # A litre holds less than 1,000,000 mg of anything; far larger numbers would overflow the model's float32.
 Measurement = Annotated[float, Field(strict=True, ge=0, le=1_000_000, allow_inf_nan=False)]
 
+MOST_FAULTS = 10  # what a person reads; a body may hold many more, and each costs time and memory to tell
+UNTOLD = "untold_faults"
+
+
+def _bound_faults(cls: type[BaseModel], values: Any, validate: Any) -> Any:
+    """Validate no more unknown keys than are told, so that a body of them is refused as fast as it was parsed."""
+    if not isinstance(values, dict) or len(values) <= len(FEATURES) + MOST_FAULTS:
+        return validate(values)
+    known = cls.model_fields.keys()
+    unknown = [key for key in values if key not in known]
+    try:
+        return validate({key: values[key] for key in (*known, *unknown[:MOST_FAULTS]) if key in values})
+    except ValidationError as error:
+        rest = PydanticCustomError(UNTOLD, "and {count} more", {"count": len(unknown) - MOST_FAULTS})
+        faults: list[Any] = [*error.errors(include_url=False), {"type": rest}]
+        raise ValidationError.from_exception_data(error.title, faults) from None
+
+
 _fields: dict[str, Any] = {
     feature.field: (Measurement, Field(description=feature.label)) for feature in FEATURES
 }
+_validators: dict[str, Any] = {"bound_faults": model_validator(mode="wrap")(_bound_faults)}
 Wine = create_model(
     "Wine",
     __config__=ConfigDict(extra="forbid", frozen=True, json_schema_extra={"example": EXAMPLE}),
     __doc__="One red wine: its 11 physico-chemical features.",
+    __validators__=_validators,
     **_fields,
 )
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,6 +20,8 @@ from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import committed_data, new_bucket
 from tests.services import Service, eventually
+
+JSON = {"content-type": "application/json"}
 
 
 @contextmanager
@@ -54,6 +58,15 @@ def ready(release: Pointer, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with api(tmp_path_factory.mktemp("cache")) as client:
         eventually(lambda: client.get("/readiness").is_success)
         yield client
+
+
+@contextmanager
+def limits(**changed: Any) -> Iterator[None]:
+    """Let other limits hold until the block ends."""
+    before = app.state.limits
+    app.state.limits = replace(before, **changed)
+    yield
+    app.state.limits = before
 
 
 def test_before_the_first_promotion_it_says_why_it_cannot_predict(client: TestClient) -> None:
@@ -121,7 +134,7 @@ def test_a_warning_shows_as_many_digits_as_it_needs(ready: TestClient) -> None:
 )
 def test_bad_input_is_refused_by_name(ready: TestClient, field: str, value: Any, words: str) -> None:
     body = json.dumps(EXAMPLE | {field: value})
-    answer = ready.post("/predict", content=body, headers={"content-type": "application/json"})
+    answer = ready.post("/predict", content=body, headers=JSON)
     assert answer.status_code == 422
     (fault,) = answer.json()["errors"]
     assert fault["field"] == field
@@ -130,8 +143,58 @@ def test_bad_input_is_refused_by_name(ready: TestClient, field: str, value: Any,
 
 def test_a_name_that_utf_8_cannot_spell_is_refused(ready: TestClient) -> None:
     body = json.dumps(EXAMPLE | {"\ud800": 1})
-    answer = ready.post("/predict", content=body, headers={"content-type": "application/json"})
+    answer = ready.post("/predict", content=body, headers=JSON)
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("size", [65_537, 10_000_000])
+@pytest.mark.parametrize("in_chunks", [False, True])
+def test_a_body_that_is_too_large_is_refused(ready: TestClient, size: int, in_chunks: bool) -> None:
+    body = json.dumps(EXAMPLE).ljust(size).encode()
+    content = iter([body[:1000], body[1000:]]) if in_chunks else body
+    answer = ready.post("/predict", content=content, headers=JSON)
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"] == "the body is larger than 65,536 bytes"
+
+
+def test_a_body_of_the_largest_size_is_answered(ready: TestClient) -> None:
+    body = json.dumps(EXAMPLE).ljust(65_536)
+    answer = ready.post("/predict", content=body, headers=JSON)
+    assert answer.status_code == 200
+
+
+def test_a_path_may_have_a_limit_of_its_own(ready: TestClient) -> None:
+    body = json.dumps(EXAMPLE).ljust(301)
+    with limits(bytes_of={"/predict": 300}):
+        answers = [ready.post(path, content=body, headers=JSON).status_code for path in ("/predict", "/predict/")]
+    assert answers == [413, 200]
+
+
+def test_ten_faults_are_told_and_the_others_counted(ready: TestClient) -> None:
+    names = [f"colour_{number}" for number in range(200)]
+    answer = ready.post("/predict", json=EXAMPLE | {"pH": -1} | dict.fromkeys(names, 1)).json()
+    assert [fault["field"] for fault in answer["errors"]] == ["pH", *names[:9]]
+    assert answer["detail"].endswith("; colour_8: Extra inputs are not permitted; … and 191 more")
+
+
+def test_a_long_name_is_cut(ready: TestClient) -> None:
+    answer = ready.post("/predict", json=EXAMPLE | {"x" * 10_000: "y" * 10_000})
+    assert answer.status_code == 422
+    assert len(answer.content) < 1000
+
+
+def test_many_unknown_keys_are_refused_as_fast_as_they_are_parsed(ready: TestClient) -> None:
+    body = json.dumps(EXAMPLE | {f"colour_{number}": None for number in range(200_000)})
+    start = time.perf_counter()
+    json.loads(body)
+    parsed = time.perf_counter() - start
+    with limits(bytes=len(body)):
+        start = time.perf_counter()
+        answer = ready.post("/predict", content=body, headers=JSON)
+        assert time.perf_counter() - start < 5 * parsed + 0.1
+    assert answer.status_code == 422
+    assert len(answer.content) < 2000
 
 
 @pytest.mark.parametrize("field", EXAMPLE)
@@ -143,7 +206,7 @@ def test_a_missing_field_is_refused_by_name(ready: TestClient, field: str) -> No
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b"null", b"\xff"])
 def test_a_body_that_is_no_object_is_refused(ready: TestClient, body: bytes) -> None:
-    answer = ready.post("/predict", content=body, headers={"content-type": "application/json"})
+    answer = ready.post("/predict", content=body, headers=JSON)
     assert answer.status_code == 422 if body != b"\xff" else answer.status_code in (400, 422)
     assert answer.headers["content-type"] == "application/problem+json"
     assert all(fault["field"] == "body" for fault in answer.json()["errors"])
