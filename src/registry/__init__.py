@@ -196,14 +196,11 @@ class Registry:
         raise ConflictError(f"{CURRENT} was changed {TRIES} times meanwhile; try again")
 
     def _read(self) -> _State:
+        etag = self.bucket.find_etag(CURRENT)  # first: a change after this makes the write a conflict
         try:
-            content, etag = self.bucket.get_with_etag(CURRENT, MAX_POINTER_BYTES)
-        except MissingError:
-            return _State(None, self._last_recorded(), None)
-        try:
-            champion = read_pointer(content)
+            champion = read_pointer(self.bucket.get(CURRENT, MAX_POINTER_BYTES))
             return _State(champion, _event(champion), etag)
-        except IntegrityError:
+        except (MissingError, IntegrityError):
             return _State(None, self._last_recorded(), etag)
 
     def _record(self, event: Promotion) -> None:

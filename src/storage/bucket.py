@@ -100,10 +100,12 @@ class Bucket:
         if self.get(key, len(content)) != content:
             raise IntegrityError(f"{self.name}/{key} does not read back as it was written")
 
-    def get_with_etag(self, key: str, limit: int) -> tuple[bytes, str]:
-        """Return an object's bytes and ETag; raises as :meth:`get` does."""
-        answer = self._call("get_object", limit, Key=key)
-        return answer["Body"], answer["ETag"]
+    def find_etag(self, key: str) -> str | None:
+        """Return an object's ETag, None where there is no such object."""
+        try:
+            return self._call("head_object", Key=key)["ETag"]
+        except MissingError:
+            return None
 
     def replace(self, key: str, content: bytes, etag: str | None) -> None:
         """Write an object where it still has ``etag`` (None: where it is not there), and read it back.
