@@ -17,9 +17,11 @@ from local import services
 from local.airflow_client import Airflow
 from local.services import AIRFLOW_PROGRAMS, PROGRAMS, StartError, wait_until
 from local.settings import ENV, STACK_HOME, StackSettings, add_missing_keys, read_env, write_env
+from src.access import AccessSettings, grant_api
 from src.api.schemas import EXAMPLE
 from src.bootstrap import publish_data
 from src.bucket import Bucket
+from src.config import PROJECT, read_settings
 from src.errors import ConfigError, StackError
 from src.run_dvc import name_remote
 
@@ -41,17 +43,21 @@ def env() -> None:
 
 def up() -> None:
     """Start what does not run, make the first release where there is none, and show what is served."""
+    os.umask(0o077)
+    STACK_HOME.mkdir(exist_ok=True)
     if write_env():
         say("wrote .env with random secrets (mode 600)")
-    settings, env = _prepare()
+    settings, values, env = _prepare()
     if services.states() and ENV_COPY.exists() and ENV_COPY.read_bytes() != ENV.read_bytes():
         raise ConfigError(".env changed since the stack was started; run: make down, then make up")
     if all(state["statename"] == "RUNNING" for state in _states_of(PROGRAMS)) and (release := _release(settings)):
         print("Everything is up already.")
         _show_summary(settings, release)
         return
-    migration = _start(settings, env)
+    migration = _start(settings, values, env)
     publish_data(say)
+    if settings.has_own_store:
+        grant_api(Bucket.from_environment(), read_settings(AccessSettings), say)
     name_remote(Bucket.from_environment())
     with Airflow.of(settings) as airflow:
         _start_airflow(migration, airflow)
@@ -67,7 +73,7 @@ def down() -> None:
 
 def status() -> None:
     """Show each service, the API's health, and the memory that all share; exit 1 where something is wrong."""
-    settings, _ = _prepare()
+    settings, *_ = _prepare()
     states = services.states()
     for name in PROGRAMS:
         state = states.get(name)
@@ -88,25 +94,27 @@ def say(text: str) -> None:
     print(f"[{time.monotonic() - START:4.0f} s] {text}", flush=True)
 
 
-def _prepare() -> tuple[StackSettings, dict[str, str]]:
-    """Read ``.env`` and make it this process's environment, as it is that of every service."""
+def _prepare() -> tuple[StackSettings, dict[str, str], dict[str, str]]:
+    """Read ``.env`` and make it this process's environment; also return its values, and what every service is given."""
     settings, values = read_env()
-    env = services.environment(settings, values)
+    env = services.base_environment(settings)
     os.environ.clear()
-    os.environ.update(env)
-    return settings, env
+    os.environ.update(env | values)
+    return settings, values, env
 
 
-def _start(settings: StackSettings, env: dict[str, str]) -> "subprocess.Popen[bytes] | None":
+def _start(
+    settings: StackSettings, values: dict[str, str], env: dict[str, str]
+) -> "subprocess.Popen[bytes] | None":
     """Start what Airflow does not need, and the migration of its database, which is returned."""
-    STACK_HOME.mkdir(mode=0o700, exist_ok=True)
     if services.states():
         services.start_programs("store", "api", "front")
     else:
         services.stop()
         _check_machine(settings)
         _format_store(env)
-        shutil.copy(ENV, ENV_COPY)
+        shutil.copyfile(ENV, ENV_COPY)
+        services.write_environments(settings, values)
         services.start_supervisor(env)
     airflow_runs = all(state["statename"] == "RUNNING" for state in _states_of(AIRFLOW_PROGRAMS))
     migration = None if airflow_runs else _migrate_airflow(settings, env)
@@ -155,7 +163,8 @@ def _migrate_airflow(settings: StackSettings, env: dict[str, str]) -> "subproces
     passwords.touch(0o600)
     passwords.write_text(json.dumps({settings.airflow_user: settings.airflow_password.get_secret_value()}))
     with (services.LOGS / "airflow-migration.log").open("wb") as log:
-        return subprocess.Popen([sys.executable, "-m", "airflow", "db", "migrate"], env=env, stdout=log, stderr=log)
+        command = ["sh", "local/launch.sh", "airflow-api-server", "airflow", "db", "migrate"]
+        return subprocess.Popen(command, cwd=PROJECT, env=env, stdout=log, stderr=log)
 
 
 def _start_airflow(migration: "subprocess.Popen[bytes] | None", airflow: Airflow) -> None:

@@ -24,8 +24,11 @@ from local.settings import StackSettings, read_env
 from local.throwaway import Checkout, choose_ports, throwaway_checkout
 from src import dataset, models
 from src.api.schemas import EXAMPLE
+from src.bucket import Bucket
 from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
+from src.errors import StoreError
 from src.pipeline import STEPS
+from src.registry import CURRENT
 from src.wine import TARGET
 from tests.e2e.newcomer import CHROMIUM, WORSE_C, predict_on_the_page, set_c
 from tests.services import eventually
@@ -122,6 +125,42 @@ def test_status_shows_every_part_within_its_memory(stack: Stack, monkeypatch: py
     assert done.returncode == 0, done.stdout
     (mebibytes,) = re.findall(r"memory \(PSS\) +(\d+) MiB", done.stdout)
     assert 500 < int(mebibytes) < 3 * 1024
+
+
+def test_the_api_and_the_page_hold_no_secret_of_another(stack: Stack) -> None:
+    _, values = read_env(stack.checkout.folder / ".env")
+    secret = re.compile("SECRET|PASSWORD|FERNET|_KEY_ID|ROOT_USER")
+    secrets = {key: value for key, value in values.items() if value and secret.search(key)}
+    assert len(secrets) >= 12
+    held = {}
+    for name in ("src.api", "streamlit"):
+        (process,) = [one for one in processes_of(stack) if any(name in word for word in one.cmdline())]
+        environ = Path(f"/proc/{process.pid}/environ").read_bytes().decode()
+        assert "API_URL=" in environ
+        held[name] = {key for key, value in secrets.items() if value in environ}
+    assert held == {"src.api": {"API_ACCESS_KEY_ID", "API_SECRET_ACCESS_KEY"}, "streamlit": set()}
+
+
+def test_the_keys_of_the_api_read_and_write_nothing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, values = read_env(stack.checkout.folder / ".env")
+    own = {"AWS_ACCESS_KEY_ID": values["API_ACCESS_KEY_ID"], "AWS_SECRET_ACCESS_KEY": values["API_SECRET_ACCESS_KEY"]}
+    for key, value in (values | own).items():
+        monkeypatch.setenv(key, value)
+    bucket = Bucket.from_environment()
+    assert stack.release()["id"] in bucket.get(CURRENT).decode()
+    with pytest.raises(StoreError, match="AccessDenied"):
+        bucket.put(CURRENT, b"mine")
+
+
+def test_what_the_stack_writes_is_for_its_owner_alone(stack: Stack) -> None:
+    folder = stack.checkout.folder
+    written = [folder / ".env", folder / ".stack", *(folder / ".stack").rglob("*")]
+    open_to_others = [path for path in written if not path.is_symlink() and path.stat().st_mode & 0o077]
+    assert open_to_others == []
+
+
+def processes_of(stack: Stack) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter() if works_in(process, stack.checkout.folder)]
 
 
 def test_held_out_wines_are_answered_as_scikit_learn_does(stack: Stack, data_csv: Path) -> None:
