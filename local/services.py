@@ -80,29 +80,36 @@ def write_environments(settings: StackSettings, values: Mapping[str, str]) -> No
 
 
 def start_supervisor(env: Mapping[str, str]) -> None:
-    """Start supervisord, and with it the store, the API and the page."""
-    LOGS.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--silent", "-c", str(CONFIG)]
-    with (LOGS / "supervisord.out").open("wb") as log:
-        process = subprocess.Popen(
-            command, env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-    SESSION.write_text(str(process.pid))
+    """Start supervisord, and with it the store, the API and the page.
 
-    def answers() -> bool | None:
-        if process.poll() is not None:
-            raise StartError(f"supervisord did not start: {(LOGS / 'supervisord.out').read_text().strip()[-500:]}")
-        return True if states() else None
-
-    wait_until("supervisord", answers, 30)
+    As a daemon it has no standard error, where a log that cannot be written would end it.
+    """
+    LOGS.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(CONFIG)]
+    done = subprocess.run(command, env=dict(env), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StartError(f"supervisord did not start: {(done.stderr or done.stdout).strip()[-500:]}")
+    wait_until("supervisord", lambda: True if states() else None, 30)
+    SESSION.write_text(str(_call("getPID")))
 
 
 def start_programs(*names: str) -> None:
-    """Start those programs that do not run."""
+    """Start those programs that do not run, given up or not.
+
+    Raises:
+        StartError: supervisord cannot.
+
+    """
     running = states()
     for name in names:
-        if running.get(name, {}).get("statename") not in ("RUNNING", "STARTING"):
-            _call("startProcess", name, False)
+        state = running.get(name, {}).get("statename")
+        try:
+            if state == "BACKOFF":
+                _call("stopProcess", name)  # or it would wait for its next try, and might be given up then
+            if state not in ("RUNNING", "STARTING"):
+                _call("startProcess", name, False)
+        except xmlrpc.client.Fault as fault:
+            raise StartError(f"{name} cannot be started: {fault.faultString}") from fault
 
 
 def states() -> dict[str, dict[str, Any]]:

@@ -1,13 +1,19 @@
 """The whole stack on one machine: ``python -m local.stack env | up | down | status``; the Makefile calls it."""
 
 import argparse
+import fcntl
 import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,6 +33,8 @@ from src.run_dvc import name_remote
 
 TOOLS = ("git", "juicefs", "airflow", "dvc", "streamlit", "uvicorn")
 START = time.monotonic()
+ROOM = 16  # MB; a disk with less left is full
+LOCK = STACK_HOME / "lock"
 ENV_COPY = STACK_HOME / "env"  # what the running services were started with
 
 
@@ -45,6 +53,11 @@ def up() -> None:
     """Start what does not run, make the first release where there is none, and show what is served."""
     os.umask(0o077)
     STACK_HOME.mkdir(exist_ok=True)
+    with _alone():
+        _up()
+
+
+def _up() -> None:
     if write_env():
         say("wrote .env with random secrets (mode 600)")
     settings, values, env = _prepare()
@@ -54,6 +67,8 @@ def up() -> None:
         print("Everything is up already.")
         _show_summary(settings, release)
         return
+    if full := _tell_full_disk():
+        raise StackError(full)
     migration = _start(settings, values, env)
     publish_data(say)
     if settings.has_own_store:
@@ -92,6 +107,18 @@ def status() -> None:
 def say(text: str) -> None:
     """Print one line of progress with the seconds since the start."""
     print(f"[{time.monotonic() - START:4.0f} s] {text}", flush=True)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one ``make up`` after the other do its work."""
+    with LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another make up is at work; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _prepare() -> tuple[StackSettings, dict[str, str], dict[str, str]]:
@@ -141,6 +168,15 @@ def _check_machine(settings: StackSettings) -> None:
             except OSError as error:
                 raise ConfigError(f"port {port} is busy{_who_has(port)}; set another {key} in .env, or stop what "
                                   "listens there") from error
+
+
+def _tell_full_disk() -> str | None:
+    """Return the sentence about the disk that has no room for what the stack writes, where there is one."""
+    folders = (STACK_HOME, PROJECT, Path(os.environ.get("TMPDIR") or tempfile.gettempdir()))
+    for folder in filter(Path.exists, folders):
+        if (free := shutil.disk_usage(folder).free // 2**20) < ROOM:
+            return f"the disk of {folder} is full ({free} MB left); free some space, then: make up"
+    return None
 
 
 def _format_store(env: dict[str, str]) -> None:
@@ -249,8 +285,11 @@ def main() -> int:
     command = {"env": env, "up": up, "down": down, "status": status}[parser.parse_args().command]
     try:
         command()
-    except StackError as error:
-        print(f"make {command.__name__}: {error}", file=sys.stderr)
+    except (StackError, OSError, sqlite3.Error) as error:
+        full = _tell_full_disk()
+        if not full and not isinstance(error, StackError):
+            raise
+        print(f"make {command.__name__}: {full or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted. Go on with: make up. Stop what runs with: make down", file=sys.stderr)

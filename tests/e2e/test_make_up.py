@@ -3,6 +3,7 @@
 The tests of this module share the stack and follow one another, as a person's first hour does.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,8 +161,27 @@ def test_what_the_stack_writes_is_for_its_owner_alone(stack: Stack) -> None:
     assert open_to_others == []
 
 
+def test_two_make_up_at_once_follow_one_another(stack: Stack) -> None:
+    before = {process.pid for process in processes_of(stack)}
+    with (stack.checkout.folder / ".stack" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(stack.checkout.make, "up")
+            eventually(lambda: processes_waiting_for_a_lock(stack) - before)
+            assert not waiting.done()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            done = waiting.result()
+    assert "another make up is at work; waiting for it" in done.stdout
+    assert done.returncode == 0, done.stdout
+
+
 def processes_of(stack: Stack) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if works_in(process, stack.checkout.folder)]
+
+
+def processes_waiting_for_a_lock(stack: Stack) -> set[int]:
+    waiting = re.findall(r"-> FLOCK +\w+ +\w+ +(\d+)", Path("/proc/locks").read_text())
+    return {process.pid for process in processes_of(stack)} & {int(pid) for pid in waiting}
 
 
 def test_held_out_wines_are_answered_as_scikit_learn_does(stack: Stack, data_csv: Path) -> None:
