@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -14,12 +15,13 @@ from typing import Any, TypeVar
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
-from local.settings import STACK_HOME, StackSettings
+from local.settings import FIRST_VALUES, STACK_HOME, StackSettings
 from src.config import PROJECT
 from src.errors import StackError
 from src.settings import direct_loopback
 
 LOGS = STACK_HOME / "logs"
+ENVIRONMENTS = STACK_HOME / "environments"  # one file a program
 SESSION = STACK_HOME / "session"  # supervisord's pid; outlives it, so that its session can still be found
 CONFIG = PROJECT / "local" / "supervisord.conf"
 AIRFLOW_PROGRAMS = ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor")
@@ -32,8 +34,8 @@ class StartError(StackError):
     """A service did not come up."""
 
 
-def environment(settings: StackSettings, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of every service; what ``.env`` says wins over what the shell has."""
+def base_environment(settings: StackSettings) -> dict[str, str]:
+    """Return what every service is given: the shell's variables without those of ``.env``, and the stack's own."""
     own = {
         "PROJECT": str(PROJECT),
         "STACK_HOME": str(STACK_HOME),
@@ -42,42 +44,73 @@ def environment(settings: StackSettings, values: Mapping[str, str]) -> dict[str,
         "PYTHONPATH": str(PROJECT),
         "AIRFLOW_HOME": str(STACK_HOME / "airflow"),
         "AIRFLOW_CONFIG": str(PROJECT / "local" / "airflow.cfg"),
-        "MINIO_ROOT_USER": settings.aws_access_key_id,
-        "MINIO_ROOT_PASSWORD": settings.aws_secret_access_key.get_secret_value(),
     }
-    foreign = ("PYTHONDONTWRITEBYTECODE", "AWS_PROFILE", "AWS_SESSION_TOKEN")
+    foreign = {"PYTHONDONTWRITEBYTECODE", "AWS_PROFILE", "AWS_SESSION_TOKEN", *FIRST_VALUES}
     inherited = {
         name: value
         for name, value in os.environ.items()
         if name not in foreign and not name.startswith("AIRFLOW_")
     }
-    return inherited | dict(values) | own | direct_loopback(os.environ)
+    return inherited | own | {key: str(port) for key, port in settings.ports.items()} | direct_loopback(os.environ)
+
+
+def own_variables(settings: StackSettings, values: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return, by program, what it is told of ``.env``: its own settings, and no secret of another."""
+    def told(*prefixes: str) -> dict[str, str]:
+        return {key: value for key, value in values.items() if key.startswith(prefixes)}
+
+    bucket, root = told("BUCKET", "AWS_"), (values["AWS_ACCESS_KEY_ID"], values["AWS_SECRET_ACCESS_KEY"])
+    api = (values["API_ACCESS_KEY_ID"], values["API_SECRET_ACCESS_KEY"]) if settings.has_own_store else root
+    airflow = {key: value for key, value in told("AIRFLOW_").items() if key != "AIRFLOW_PASSWORD"}
+    return {
+        "store": dict(zip(("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"), root, strict=True)),
+        "api": told("API_") | bucket | dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), api, strict=True)),
+        "front": told("API_URL"),
+        "airflow-api-server": airflow,
+        "airflow-scheduler": airflow | bucket | told("CLEARML_", "GIT_COMMIT"),  # its workers run the tasks
+        "airflow-dag-processor": airflow,
+    }
+
+
+def write_environments(settings: StackSettings, values: Mapping[str, str]) -> None:
+    """Write each program's variables where ``local/launch.sh`` reads them."""
+    ENVIRONMENTS.mkdir(exist_ok=True)
+    for program, variables in own_variables(settings, values).items():
+        lines = (f"{key}={shlex.quote(value)}\n" for key, value in variables.items())
+        (ENVIRONMENTS / program).write_text("".join(lines))
 
 
 def start_supervisor(env: Mapping[str, str]) -> None:
-    """Start supervisord, and with it the store, the API and the page."""
-    LOGS.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--silent", "-c", str(CONFIG)]
-    with (LOGS / "supervisord.out").open("wb") as log:
-        process = subprocess.Popen(
-            command, env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-    SESSION.write_text(str(process.pid))
+    """Start supervisord, and with it the store, the API and the page.
 
-    def answers() -> bool | None:
-        if process.poll() is not None:
-            raise StartError(f"supervisord did not start: {(LOGS / 'supervisord.out').read_text().strip()[-500:]}")
-        return True if states() else None
-
-    wait_until("supervisord", answers, 30)
+    As a daemon it has no standard error, where a log that cannot be written would end it.
+    """
+    LOGS.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(CONFIG)]
+    done = subprocess.run(command, env=dict(env), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StartError(f"supervisord did not start: {(done.stderr or done.stdout).strip()[-500:]}")
+    wait_until("supervisord", lambda: True if states() else None, 30)
+    SESSION.write_text(str(_call("getPID")))
 
 
 def start_programs(*names: str) -> None:
-    """Start those programs that do not run."""
+    """Start those programs that do not run, given up or not.
+
+    Raises:
+        StartError: supervisord cannot.
+
+    """
     running = states()
     for name in names:
-        if running.get(name, {}).get("statename") not in ("RUNNING", "STARTING"):
-            _call("startProcess", name, False)
+        state = running.get(name, {}).get("statename")
+        try:
+            if state == "BACKOFF":
+                _call("stopProcess", name)  # or it would wait for its next try, and might be given up then
+            if state not in ("RUNNING", "STARTING"):
+                _call("startProcess", name, False)
+        except xmlrpc.client.Fault as fault:
+            raise StartError(f"{name} cannot be started: {fault.faultString}") from fault
 
 
 def states() -> dict[str, dict[str, Any]]:

@@ -74,6 +74,11 @@ class StackSettings(BaseModel):
         """Return the ports that the stack listens on, by key."""
         return {key: getattr(self, key.lower()) for key in ("S3_PORT", "API_PORT", "FRONT_PORT", "AIRFLOW_PORT")}
 
+    @property
+    def has_own_store(self) -> bool:
+        """Say whether the bucket is in the store that ``make up`` starts, or somewhere else."""
+        return self.aws_endpoint_url_s3.rstrip("/") == f"http://127.0.0.1:{self.s3_port}"
+
 
 FIRST_VALUES: dict[str, Callable[[], str]] = {
     "BUCKET": lambda: "wine-quality",

@@ -1,13 +1,19 @@
 """The whole stack on one machine: ``python -m local.stack env | up | down | status``; the Makefile calls it."""
 
 import argparse
+import fcntl
 import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,14 +23,19 @@ from local import services
 from local.airflow_client import Airflow
 from local.services import AIRFLOW_PROGRAMS, PROGRAMS, StartError, wait_until
 from local.settings import ENV, STACK_HOME, StackSettings, add_missing_keys, read_env, write_env
-from src.api.schemas import EXAMPLE
-from src.bootstrap import publish_data
+from src.config import PROJECT
+from src.core.wine import EXAMPLE
 from src.errors import ConfigError, StackError
 from src.run_dvc import name_remote
+from src.settings import read_settings
 from src.storage.bucket import Bucket
+from src.storage.first_state import publish_data
+from src.storage.users import AccessSettings, create_api_user
 
 TOOLS = ("git", "juicefs", "airflow", "dvc", "streamlit", "uvicorn")
 START = time.monotonic()
+ROOM = 16  # MB; a disk with less left is full
+LOCK = STACK_HOME / "lock"
 ENV_COPY = STACK_HOME / "env"  # what the running services were started with
 
 
@@ -41,17 +52,28 @@ def env() -> None:
 
 def up() -> None:
     """Start what does not run, make the first release where there is none, and show what is served."""
+    os.umask(0o077)
+    STACK_HOME.mkdir(exist_ok=True)
+    with _alone():
+        _up()
+
+
+def _up() -> None:
     if write_env():
         say("wrote .env with random secrets (mode 600)")
-    settings, env = _prepare()
+    settings, values, env = _prepare()
     if services.states() and ENV_COPY.exists() and ENV_COPY.read_bytes() != ENV.read_bytes():
         raise ConfigError(".env changed since the stack was started; run: make down, then make up")
     if all(state["statename"] == "RUNNING" for state in _states_of(PROGRAMS)) and (release := _release(settings)):
         print("Everything is up already.")
         _show_summary(settings, release)
         return
-    migration = _start(settings, env)
+    if full := _tell_full_disk():
+        raise StackError(full)
+    migration = _start(settings, values, env)
     publish_data(say)
+    if settings.has_own_store:
+        create_api_user(Bucket.from_environment(), read_settings(AccessSettings), say)
     name_remote(Bucket.from_environment())
     with Airflow.of(settings) as airflow:
         _start_airflow(migration, airflow)
@@ -67,7 +89,7 @@ def down() -> None:
 
 def status() -> None:
     """Show each service, the API's health, and the memory that all share; exit 1 where something is wrong."""
-    settings, _ = _prepare()
+    settings, *_ = _prepare()
     states = services.states()
     for name in PROGRAMS:
         state = states.get(name)
@@ -88,25 +110,39 @@ def say(text: str) -> None:
     print(f"[{time.monotonic() - START:4.0f} s] {text}", flush=True)
 
 
-def _prepare() -> tuple[StackSettings, dict[str, str]]:
-    """Read ``.env`` and make it this process's environment, as it is that of every service."""
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one ``make up`` after the other do its work."""
+    with LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another make up is at work; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare() -> tuple[StackSettings, dict[str, str], dict[str, str]]:
+    """Read ``.env`` and make it this process's environment; also return its values, and what every service is given."""
     settings, values = read_env()
-    env = services.environment(settings, values)
+    env = services.base_environment(settings)
     os.environ.clear()
-    os.environ.update(env)
-    return settings, env
+    os.environ.update(env | values)
+    return settings, values, env
 
 
-def _start(settings: StackSettings, env: dict[str, str]) -> "subprocess.Popen[bytes] | None":
+def _start(
+    settings: StackSettings, values: dict[str, str], env: dict[str, str]
+) -> "subprocess.Popen[bytes] | None":
     """Start what Airflow does not need, and the migration of its database, which is returned."""
-    STACK_HOME.mkdir(mode=0o700, exist_ok=True)
     if services.states():
         services.start_programs("store", "api", "front")
     else:
         services.stop()
         _check_machine(settings)
         _format_store(env)
-        shutil.copy(ENV, ENV_COPY)
+        shutil.copyfile(ENV, ENV_COPY)
+        services.write_environments(settings, values)
         services.start_supervisor(env)
     airflow_runs = all(state["statename"] == "RUNNING" for state in _states_of(AIRFLOW_PROGRAMS))
     migration = None if airflow_runs else _migrate_airflow(settings, env)
@@ -135,6 +171,15 @@ def _check_machine(settings: StackSettings) -> None:
                                   "listens there") from error
 
 
+def _tell_full_disk() -> str | None:
+    """Return the sentence about the disk that has no room for what the stack writes, where there is one."""
+    folders = (STACK_HOME, PROJECT, Path(os.environ.get("TMPDIR") or tempfile.gettempdir()))
+    for folder in filter(Path.exists, folders):
+        if (free := shutil.disk_usage(folder).free // 2**20) < ROOM:
+            return f"the disk of {folder} is full ({free} MB left); free some space, then: make up"
+    return None
+
+
 def _format_store(env: dict[str, str]) -> None:
     store = STACK_HOME / "store"
     store.mkdir(parents=True, exist_ok=True)
@@ -155,7 +200,8 @@ def _migrate_airflow(settings: StackSettings, env: dict[str, str]) -> "subproces
     passwords.touch(0o600)
     passwords.write_text(json.dumps({settings.airflow_user: settings.airflow_password.get_secret_value()}))
     with (services.LOGS / "airflow-migration.log").open("wb") as log:
-        return subprocess.Popen([sys.executable, "-m", "airflow", "db", "migrate"], env=env, stdout=log, stderr=log)
+        command = ["sh", "local/launch.sh", "airflow-api-server", "airflow", "db", "migrate"]
+        return subprocess.Popen(command, cwd=PROJECT, env=env, stdout=log, stderr=log)
 
 
 def _start_airflow(migration: "subprocess.Popen[bytes] | None", airflow: Airflow) -> None:
@@ -240,8 +286,11 @@ def main() -> int:
     command = {"env": env, "up": up, "down": down, "status": status}[parser.parse_args().command]
     try:
         command()
-    except StackError as error:
-        print(f"make {command.__name__}: {error}", file=sys.stderr)
+    except (StackError, OSError, sqlite3.Error) as error:
+        full = _tell_full_disk()
+        if not full and not isinstance(error, StackError):
+            raise
+        print(f"make {command.__name__}: {full or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted. Go on with: make up. Stop what runs with: make down", file=sys.stderr)

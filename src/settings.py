@@ -50,8 +50,12 @@ class TrackingSettings(BaseSettings):
 
 
 def load_environment() -> None:
-    """Add the variables of the project's ``.env`` to the environment; those already set win."""
-    load_dotenv(PROJECT / ".env", override=False)
+    """Add the variables of the project's ``.env`` to the environment, where those already set win.
+
+    A service of ``make up`` was told its own, and reads no other's secrets.
+    """
+    if "STACK_HOME" not in os.environ:
+        load_dotenv(PROJECT / ".env", override=False)
     os.environ.update(direct_loopback(os.environ))
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import httpx
 import psutil
+import pytest
 
 T = TypeVar("T")
 BIN = Path(sys.executable).parent
@@ -135,6 +136,35 @@ def gateway(folder: Path, access_key: str, secret_key: str) -> Service:
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), "MINIO_ROOT_USER": access_key}
     env["MINIO_ROOT_PASSWORD"] = secret_key
     return Service([*command, meta, f"127.0.0.1:{port}"], f"http://127.0.0.1:{port}", folder / "store.log", env)
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    """Make ``folder`` a disk of its own, in memory; skip the test where this machine does not let it."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount")
+    if done.returncode:
+        pytest.skip(f"no small disk may be mounted: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill_disk(folder: Path) -> Path:
+    """Leave no byte free on the disk of ``folder``; return the file that takes the place."""
+    path = folder / "fills-the-disk"
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(2**16))
+    with suppress(OSError), path.open("ab", buffering=0) as file:
+        while True:
+            file.write(b"0")
+    return path
 
 
 def _session(process: psutil.Process) -> int | None:

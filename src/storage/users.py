@@ -41,22 +41,17 @@ def create_users(bucket: Bucket, settings: AccessSettings, say: Callable[[str], 
     if not settings.pipeline_access_key_id:
         say("access: no users are made here, for no keys are given for them")
         return
-    users = {
-        "pipeline": (settings.pipeline_access_key_id, settings.pipeline_secret_access_key, ("*",), WRITE),
-        "api": (settings.api_access_key_id, settings.api_secret_access_key, ("registry/*", f"{DVC_PREFIX}/*"), READ),
-    }
     admin = _open_admin(bucket)
-    for name, (key, secret, objects, actions) in users.items():
-        if not key or not secret:
-            raise ConfigError(f"{name.upper()}_ACCESS_KEY_ID or {name.upper()}_SECRET_ACCESS_KEY is missing")
-        policy = f"{bucket.name}-{name}"
-        try:
-            admin.policy_add(policy, policy=describe_policy(bucket.name, objects, actions))
-            admin.user_add(key, secret.get_secret_value())
-            admin.policy_set(policy, user=key)
-        except (MinioAdminException, HTTPError) as error:
-            raise StoreError(f"the store does not make the user of {name}: {error}") from error
-        say(f"access of {name}: {', '.join(actions)} on {', '.join(objects)}")
+    key, secret = settings.pipeline_access_key_id, settings.pipeline_secret_access_key
+    _make_user(admin, bucket, "pipeline", key, secret, ("*",), WRITE, say)
+    create_api_user(bucket, settings, say)
+
+
+def create_api_user(bucket: Bucket, settings: AccessSettings, say: Callable[[str], None]) -> None:
+    """Make the API's user alone; raises as :func:`create_users` does."""
+    objects = ("registry/*", f"{DVC_PREFIX}/*")
+    key, secret = settings.api_access_key_id, settings.api_secret_access_key
+    _make_user(_open_admin(bucket), bucket, "api", key, secret, objects, READ, say)
 
 
 def describe_policy(bucket: str, objects: tuple[str, ...], actions: tuple[str, ...]) -> dict[str, Any]:
@@ -69,6 +64,22 @@ def describe_policy(bucket: str, objects: tuple[str, ...], actions: tuple[str, .
             {"Effect": "Allow", "Action": list(actions), "Resource": [f"{arn}/{key}" for key in objects]},
         ],
     }
+
+
+def _make_user(
+    admin: MinioAdmin, bucket: Bucket, name: str, key: str | None, secret: SecretStr | None,
+    objects: tuple[str, ...], actions: tuple[str, ...], say: Callable[[str], None],
+) -> None:
+    if not key or not secret:
+        raise ConfigError(f"{name.upper()}_ACCESS_KEY_ID or {name.upper()}_SECRET_ACCESS_KEY is missing")
+    policy = f"{bucket.name}-{name}"
+    try:
+        admin.policy_add(policy, policy=describe_policy(bucket.name, objects, actions))
+        admin.user_add(key, secret.get_secret_value())
+        admin.policy_set(policy, user=key)
+    except (MinioAdminException, HTTPError) as error:
+        raise StoreError(f"the store does not make the user of {name}: {error}") from error
+    say(f"access of {name}: {', '.join(actions)} on {', '.join(objects)}")
 
 
 def _open_admin(bucket: Bucket) -> MinioAdmin:

@@ -3,6 +3,7 @@
 The tests of this module share the stack and follow one another, as a person's first hour does.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,10 @@ from src.api.schemas import EXAMPLE
 from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
 from src.core import dataset, models
 from src.core.wine import TARGET
+from src.errors import StoreError
 from src.pipeline.run import STEPS
+from src.registry import CURRENT
+from src.storage.bucket import Bucket
 from tests.e2e.newcomer import CHROMIUM, WORSE_C, predict_on_the_page, set_c
 from tests.services import eventually
 
@@ -122,6 +127,61 @@ def test_status_shows_every_part_within_its_memory(stack: Stack, monkeypatch: py
     assert done.returncode == 0, done.stdout
     (mebibytes,) = re.findall(r"memory \(PSS\) +(\d+) MiB", done.stdout)
     assert 500 < int(mebibytes) < 3 * 1024
+
+
+def test_the_api_and_the_page_hold_no_secret_of_another(stack: Stack) -> None:
+    _, values = read_env(stack.checkout.folder / ".env")
+    secret = re.compile("SECRET|PASSWORD|FERNET|_KEY_ID|ROOT_USER")
+    secrets = {key: value for key, value in values.items() if value and secret.search(key)}
+    assert len(secrets) >= 12
+    held = {}
+    for name in ("src.api", "streamlit"):
+        (process,) = [one for one in processes_of(stack) if any(name in word for word in one.cmdline())]
+        environ = Path(f"/proc/{process.pid}/environ").read_bytes().decode()
+        assert "API_URL=" in environ
+        held[name] = {key for key, value in secrets.items() if value in environ}
+    assert held == {"src.api": {"API_ACCESS_KEY_ID", "API_SECRET_ACCESS_KEY"}, "streamlit": set()}
+
+
+def test_the_keys_of_the_api_read_and_write_nothing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, values = read_env(stack.checkout.folder / ".env")
+    own = {"AWS_ACCESS_KEY_ID": values["API_ACCESS_KEY_ID"], "AWS_SECRET_ACCESS_KEY": values["API_SECRET_ACCESS_KEY"]}
+    for key, value in (values | own).items():
+        monkeypatch.setenv(key, value)
+    bucket = Bucket.from_environment()
+    assert stack.release()["id"] in bucket.get(CURRENT).decode()
+    with pytest.raises(StoreError, match="AccessDenied"):
+        bucket.put(CURRENT, b"mine")
+
+
+def test_what_the_stack_writes_is_for_its_owner_alone(stack: Stack) -> None:
+    folder = stack.checkout.folder
+    written = [folder / ".env", folder / ".stack", *(folder / ".stack").rglob("*")]
+    open_to_others = [path for path in written if not path.is_symlink() and path.stat().st_mode & 0o077]
+    assert open_to_others == []
+
+
+def test_two_make_up_at_once_follow_one_another(stack: Stack) -> None:
+    before = {process.pid for process in processes_of(stack)}
+    with (stack.checkout.folder / ".stack" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(stack.checkout.make, "up")
+            eventually(lambda: processes_waiting_for_a_lock(stack) - before)
+            assert not waiting.done()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            done = waiting.result()
+    assert "another make up is at work; waiting for it" in done.stdout
+    assert done.returncode == 0, done.stdout
+
+
+def processes_of(stack: Stack) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter() if works_in(process, stack.checkout.folder)]
+
+
+def processes_waiting_for_a_lock(stack: Stack) -> set[int]:
+    waiting = re.findall(r"-> FLOCK +\w+ +\w+ +(\d+)", Path("/proc/locks").read_text())
+    return {process.pid for process in processes_of(stack)} & {int(pid) for pid in waiting}
 
 
 def test_held_out_wines_are_answered_as_scikit_learn_does(stack: Stack, data_csv: Path) -> None:
