@@ -68,3 +68,11 @@ def test_what_a_bare_machine_lacks_is_skipped_by_name_and_fails_where_nothing_ma
     monkeypatch.setenv("NOTHING_SKIPPED", "1")
     assert run_pytest(*files).returncode == pytest.ExitCode.TESTS_FAILED
     assert run_pytest(files[1]).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["src.pipeline", "src.checker", "src.registry"])
+def test_a_python_without_the_packages_is_told_which_one_has_them(bare: Path, command: str) -> None:
+    python = Path(sys.base_prefix) / "bin" / "python3.11"
+    done = subprocess.run([python, "-m", command], cwd=PROJECT, text=True, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"{command} needs the project's packages; run: .venv/bin/python -m {command}\n"
