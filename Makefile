@@ -13,6 +13,7 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 # What docker inspect says of a container: its service, its state, and its health or exit code
 CONTAINER := {{index .Config.Labels "com.docker.compose.service"}} {{.State.Status}} \
 	{{with .State.Health}}{{.Status}}{{else}}{{.State.ExitCode}}{{end}}
+RUBBISH := .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache
 export PYTHONDONTWRITEBYTECODE :=
 
 help:  ## List the targets
@@ -98,10 +99,14 @@ lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt, and pack
 data/winequality-red.csv:
 	@$(VENV)/bin/dvc pull --quiet
 
-clean:  ## Stop the stack and delete its data, .venv and caches; .env stays
+clean:  ## Stop the stack, ask, and delete its data, .venv and caches; YES=1 does not ask
+	@echo "This stops the stack and deletes: $(wildcard $(RUBBISH))"
+	@if [ -d .stack ]; then echo "With .stack go the releases, every other byte of the bucket, and Airflow's runs."; fi
+	@[ "$(YES)" = 1 ] || { printf 'Delete them? [y/N] '; read -r answer; [ "$$answer" = y ]; } \
+		|| { echo "Nothing was deleted; to delete without a question: make clean YES=1"; exit 1; }
 	@if [ -e $(INSTALLED) ]; then $(PYTHON) -m local.stack down; fi
-	@rm -rf .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache
-	@echo "Deleted .stack, $(VENV) and the caches; .env stays."
+	@rm -rf $(RUBBISH)
+	@echo "Deleted. Of what git does not hold, this stays:" $$(git ls-files --others --directory)
 
 $(INSTALLED): requirements.txt
 	@echo "Installing the locked packages into $(VENV) ..."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from local.throwaway import throwaway_checkout
 from src.config import PROJECT
 from tests import tools
 from tests.tools import needs
@@ -76,3 +77,20 @@ def test_a_python_without_the_packages_is_told_which_one_has_them(bare: Path, co
     done = subprocess.run([python, "-m", command], cwd=PROJECT, text=True, capture_output=True, check=False)
     assert done.returncode == 1
     assert done.stderr == f"{command} needs the project's packages; run: .venv/bin/python -m {command}\n"
+
+
+def test_make_clean_deletes_nothing_before_a_yes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VENV", ".venv")  # never the one that this test runs in
+    with throwaway_checkout() as checkout:
+        kept, state = checkout.folder / ".env", checkout.folder / ".stack"
+        kept.write_text("API_PORT=1\n")
+        state.mkdir()
+        refused = checkout.make("clean")
+        assert refused.returncode != 0
+        assert "deletes: .stack .venv" in refused.stdout
+        assert "make clean YES=1" in refused.stdout
+        assert state.exists() and (checkout.folder / ".venv").exists()
+        done = checkout.make("clean", "YES=1")
+        assert done.returncode == 0, done.stdout
+        assert re.search(r"this stays:.* \.env", done.stdout)
+        assert kept.exists() and not state.exists() and not (checkout.folder / ".venv").is_symlink()
