@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +24,8 @@ CANDIDATES: tuple[dict[str, float], ...] = ({}, {"C": 0.5}, {"C": 0.25})
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Tell what was not tested here, and what to install for it."""
-    for reason, tests in not_tested(terminalreporter).items():
-        terminalreporter.write_line(f"not tested here: {', '.join(tests)}; {reason}", yellow=True)
+    for (file, reason), count in not_tested(terminalreporter).items():
+        terminalreporter.write_line(f"not tested here: {count} of {file}; {reason}", yellow=True)
 
 
 @pytest.hookimpl(trylast=True)
@@ -35,13 +36,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def not_tested(reporter: pytest.TerminalReporter) -> dict[str, list[str]]:
-    """Return the skipped tests, a function or its module each, by the reason."""
-    found: dict[str, list[str]] = {}
-    for report in reporter.stats.get("skipped", []):
-        tests = found.setdefault(report.longrepr[2].removeprefix("Skipped: "), [])
-        tests += {report.location[2].partition("[")[0]} - set(tests)
-    return found
+def not_tested(reporter: pytest.TerminalReporter) -> Counter[tuple[str, str]]:
+    """Count the skipped tests by their file and the reason."""
+    skipped = reporter.stats.get("skipped", [])
+    return Counter((report.location[0], report.longrepr[2].removeprefix("Skipped: ")) for report in skipped)
 
 
 @pytest.fixture(scope="session", autouse=True)
