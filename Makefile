@@ -9,10 +9,6 @@ WITH_ENV = if [ -f .env ]; then set -a; . ./.env; set +a; unset AWS_PROFILE AWS_
 TESTS ?= tests
 # Everything below the project that is not in a hidden folder
 FIND := find . -type d -name '.?*' -prune -o -type f
-COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
-# What docker inspect says of a container: its service, its state, and its health or exit code
-CONTAINER := {{index .Config.Labels "com.docker.compose.service"}} {{.State.Status}} \
-	{{with .State.Health}}{{.Status}}{{else}}{{.State.ExitCode}}{{end}}
 RUBBISH := .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -70,15 +66,10 @@ test-unit: $(INSTALLED)  ## Run the unit tests with coverage: junit.xml, coverag
 test-integration: $(INSTALLED) $(TOOLS)  ## Run the tests on real services and on the whole stack: junit.xml
 	@$(PYTHON) -m pytest tests/integration tests/e2e -n 2 --dist loadfile --junitxml junit.xml
 
-compose-status:  ## Show the health of each container
-	@$(COMPOSE) ps --all --quiet | xargs -r docker inspect --format '$(CONTAINER)' | sort | awk ' \
-		{ good = $$2 == "running" && $$3 == "healthy" || $$2 == "exited" && $$3 == 0; bad += !good } \
-		{ printf "%-24s%-12s%s\n", $$1, $$2, $$2 == "exited" ? (good ? "done" : "exit code " $$3) : $$3 } \
-		END { if (!NR) print "Nothing runs; start it with: docker compose up --build --detach"; exit !NR || bad }'
-
-compose-test: $(INSTALLED)  ## Build the images and test the whole stack in containers
+compose-test: $(INSTALLED) $(TOOLS)  ## Build the images and test the whole stack in containers
 	@docker info >/dev/null 2>&1 || { echo "make compose-test: docker reaches no engine; start one" >&2; exit 1; }
-	@COMPOSE='$(COMPOSE)' $(PYTHON) -m pytest -x tests/e2e/test_compose.py -m compose
+	@docker compose version >/dev/null 2>&1 || { echo "make compose-test: install Docker Compose 2 or newer" >&2; exit 1; }
+	@$(PYTHON) -m pytest -x tests/e2e/test_compose.py -m compose
 
 metrics-md: $(INSTALLED)  ## Train this branch's model and compare it with the champion: metrics.md
 	@$(WITH_ENV) $(PYTHON) -m src.compare_branch > metrics.md
@@ -122,5 +113,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.tools; then touch $@; fi
 
-.PHONY: help up env down status logs run data check check-data check-model lint test test-unit test-integration compose-status compose-test metrics-md bench-dag bench-search lock clean
+.PHONY: help up env down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search lock clean
 .DEFAULT_GOAL := help
