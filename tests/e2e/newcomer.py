@@ -1,14 +1,16 @@
 """What a person does with a running stack, whatever it runs on."""
 
 import re
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from playwright.sync_api import expect, sync_playwright
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
 
 from local.throwaway import Checkout
+from tests import tools
 
 WORSE_C = 0.001
-CHROMIUM = shutil.which("chromium")
 
 
 def set_c(checkout: Checkout, value: float) -> None:
@@ -19,16 +21,28 @@ def set_c(checkout: Checkout, value: float) -> None:
     config.write_text(text)
 
 
+@contextmanager
+def open_page(*flags: str) -> Iterator[Page]:
+    """Open a page in Chromium, which is started with ``flags`` too."""
+    command = tools.find("chromium")
+    assert command, "Chromium is not installed"
+    arguments = ["--no-sandbox", "--disable-background-networking", *flags]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("PLAYWRIGHT_NODEJS_PATH", tools.NODE)  # its own needs a library that not every machine has
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=command[0], args=arguments, env=tools.browser_environment()
+            )
+            yield browser.new_page()
+            browser.close()
+
+
 def predict_on_the_page(url: str, release: str) -> None:
     """Fill in the page's form in Chromium, and see the prediction of ``release``."""
-    flags = ["--no-sandbox", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page()
+    with open_page() as page:
         page.goto(url)
         page.get_by_role("spinbutton", name="alcohol").fill("20")
         page.get_by_role("button", name="Predict the quality").click()
         expect(page.get_by_text("Predicted quality")).to_be_visible(timeout=15_000)
         expect(page.get_by_text("alcohol 20 is outside the range that training saw")).to_be_visible()
         expect(page.get_by_text(release).first).to_be_visible()
-        browser.close()

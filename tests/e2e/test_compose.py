@@ -5,7 +5,6 @@ better parameter, and then everything that fails.
 """
 
 import json
-import os
 import re
 import secrets
 import shlex
@@ -14,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import httpx
@@ -27,9 +25,10 @@ from local.throwaway import Checkout, choose_ports, throwaway_checkout
 from src.api.schemas import EXAMPLE
 from src.config import PARAMETERS, PROJECT
 from src.pipeline.run import STEPS
-from tests.e2e.newcomer import CHROMIUM, WORSE_C, predict_on_the_page, set_c
+from tests.e2e.newcomer import WORSE_C, predict_on_the_page, set_c
 from tests.gitlab import Project
 from tests.services import eventually
+from tests.tools import needs
 
 pytestmark = pytest.mark.compose
 
@@ -57,11 +56,11 @@ class Stack:
     hosts: set[str] = field(default_factory=set)
 
     def compose(self, *arguments: str) -> str:
-        return run(*shlex.split(os.environ["COMPOSE"]), *arguments, folder=str(self.checkout.folder))
+        return run("docker", "compose", *arguments, folder=str(self.checkout.folder))
 
     def up(self) -> None:
-        self.compose("up", "--detach", "--no-build", "--scale", "airflow-worker=2")
-        eventually(lambda: self.checkout.make("compose-status").returncode == 0, 240)
+        """Start what does not run, and wait until every part is healthy or has done its work."""
+        self.compose("up", "--wait", "--wait-timeout", "240", "--no-build", "--scale", "airflow-worker=2")
         eventually(self.airflow.is_ready)
 
     def containers(self, service: str) -> list[str]:
@@ -192,8 +191,10 @@ def test_each_missing_setting_stops_the_start_and_is_named(stack: Stack) -> None
 
 
 def test_the_example_of_an_override_is_a_valid_one(stack: Stack) -> None:
-    merged = stack.compose("-f", "docker-compose.yaml", "-f", "docker-compose.override.example.yaml", "config")
-    services = yaml.safe_load(merged)["services"]
+    files = ("-f", "docker-compose.yaml", "-f", "docker-compose.override.example.yaml")
+    services = yaml.safe_load(stack.compose(*files, "config"))["services"]
+    assert not {"minio", "postgres", "redis"} & services.keys()
+    stack.compose(*files, "up", "--dry-run", "--no-build")
     assert "https://s3.example.com" in str(services["api"])
     assert not [name for name, one in services.items() if re.search("//minio|@postgres|@redis:", str(one))]
 
@@ -247,7 +248,7 @@ def test_a_new_image_ships_a_better_model_and_both_workers_share_the_tasks(stack
     assert workers <= stack.hosts
 
 
-@pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="needs Chromium (Debian's package chromium)")
+@needs("chromium")
 def test_a_person_gets_a_prediction_from_the_page(stack: Stack) -> None:
     predict_on_the_page(f"http://127.0.0.1:{stack.settings.front_port}", stack.predict())
 
@@ -309,10 +310,5 @@ def test_champion_history_and_runs_outlive_the_containers(stack: Stack) -> None:
 
 def test_the_commands_of_the_readme_work(stack: Stack) -> None:
     (block,) = re.findall(r"^```bash\n(.*?)^```$", (PROJECT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    lines = block.replace("docker compose", os.environ["COMPOSE"]).splitlines()
-    exports = [line for line in lines if line.startswith("export ")]
-    assert len(lines) >= 6
-    for line in lines:
-        command = ["sh", "-e", "-c", "\n".join([*exports, line])]
-        attempt = partial(subprocess.run, command, cwd=stack.checkout.folder, capture_output=True)
-        eventually(lambda: attempt().returncode == 0, 240)  # the parts are not healthy at once
+    assert len(block.splitlines()) >= 6
+    run("sh", "-e", "-c", block, folder=str(stack.checkout.folder))

@@ -32,8 +32,9 @@ from src.errors import StoreError
 from src.pipeline.run import STEPS
 from src.registry import CURRENT
 from src.storage.bucket import Bucket
-from tests.e2e.newcomer import CHROMIUM, WORSE_C, predict_on_the_page, set_c
+from tests.e2e.newcomer import WORSE_C, predict_on_the_page, set_c
 from tests.services import eventually
+from tests.tools import needs
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def test_held_out_wines_are_answered_as_scikit_learn_does(stack: Stack, data_csv
     assert accuracy == pytest.approx(stack.release()["metrics"]["test"]["Accuracy"], abs=1e-6)
 
 
-@pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="needs Chromium (Debian's package chromium)")
+@needs("chromium")
 def test_a_person_gets_a_prediction_from_the_page(stack: Stack) -> None:
     predict_on_the_page(stack.url("", "FRONT_PORT"), stack.release()["id"])
 
@@ -241,6 +242,7 @@ def test_a_shell_and_plain_dvc_hold_exactly_what_the_api_serves(stack: Stack, tm
     assert json.loads((tmp_path / "release" / "metrics.json").read_text()) == served
 
 
+@needs("curl")
 def test_the_commands_of_the_readme_work(stack: Stack) -> None:
     releases = [line.split()[4] for line in stack.registry("history").splitlines()]
     stack.registry("promote", releases[1])  # so that there is something to roll back

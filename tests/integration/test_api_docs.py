@@ -5,12 +5,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from src.storage.bucket import Bucket
-from tests.e2e.newcomer import CHROMIUM
+from tests.e2e.newcomer import open_page
 from tests.integration.test_api_follows import uvicorn
 from tests.services import Service
+from tests.tools import needs
 
 HOST = "wine.test"  # a page may behave differently where it is on the reader's own machine
 
@@ -24,14 +25,12 @@ def api(bucket: Bucket, tmp_path: Path) -> Iterator[Service]:
     service.stop()
 
 
+@needs("chromium")
 def test_the_documentation_asks_no_other_host(api: Service) -> None:
     port = httpx.URL(api.url).port
     rules = f"--host-resolver-rules=MAP {HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-    flags = ["--no-sandbox", "--disable-background-networking", "--no-proxy-server", rules]
     asked: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page()
+    with open_page("--no-proxy-server", rules) as page:
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"http://{HOST}:{port}/docs")
         expect(page.get_by_text("/predict", exact=True)).to_be_visible(timeout=15_000)
@@ -39,7 +38,6 @@ def test_the_documentation_asks_no_other_host(api: Service) -> None:
         page.get_by_role("button", name="Try it out").click()
         page.get_by_role("button", name="Execute").click()
         expect(page.get_by_text('"status": "alive"').first).to_be_visible(timeout=15_000)
-        browser.close()
     assert {httpx.URL(url).host for url in asked if not url.startswith(("data:", "blob:"))} == {HOST}
 
 

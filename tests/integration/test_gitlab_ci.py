@@ -2,8 +2,6 @@
 
 import csv
 import io
-import os
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,17 +12,12 @@ from src.core.pointer import Pointer
 from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import committed_data
-from tests.gitlab import MERGE_REQUEST, PUSH, RUNNER, Project
+from tests.gitlab import MERGE_REQUEST, PUSH, Project
 from tests.integration.test_checker import file_key
 from tests.integration.test_run_dvc import alter, remove
+from tests.tools import needs
 
-pytestmark = [
-    pytest.mark.skipif("GITLAB_CI" in os.environ, reason="GitLab itself is reading the file"),
-    pytest.mark.skipif(
-        not (RUNNER and shutil.which("rsync")) and "CI" not in os.environ,
-        reason="needs gitlab-ci-local (npm) and rsync (Debian)",
-    ),
-]
+pytestmark = needs("gitlab-ci-local", "rsync")
 
 
 @pytest.fixture(scope="module")
