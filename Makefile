@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 # What .env says wins over what the shell has, as it does for the services.
 WITH_ENV = if [ -f .env ]; then set -a; . ./.env; set +a; unset AWS_PROFILE AWS_SESSION_TOKEN; fi;
-TESTS ?= tests
+TESTS ?= tests/unit
 # Everything below the project that is not in a hidden folder
 FIND := find . -type d -name '.?*' -prune -o -type f
 RUBBISH := .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache
@@ -60,7 +60,7 @@ test: lint $(TOOLS)  ## Run lint and every test
 	@$(PYTHON) -m pytest -n 3 --dist loadfile
 
 test-unit: $(INSTALLED)  ## Run the unit tests with coverage: junit.xml, coverage.xml; make test-unit TESTS=path
-	@$(PYTHON) -m pytest -n 2 --dist loadfile --ignore tests/integration --ignore tests/e2e --junitxml junit.xml \
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --junitxml junit.xml \
 		--cov src --cov-report term --cov-report xml $(TESTS)
 
 test-integration: $(INSTALLED) $(TOOLS)  ## Run the tests on real services and on the whole stack: junit.xml
@@ -76,7 +76,7 @@ metrics-md: $(INSTALLED)  ## Train this branch's model and compare it with the c
 	@cat metrics.md
 
 bench-dag: $(INSTALLED)  ## Compare the wall time of the DAG with that of six empty tasks
-	@$(PYTHON) -m local.bench_dag
+	@$(PYTHON) -m bench.dag
 
 bench-search: $(INSTALLED) data/winequality-red.csv  ## Compare the search's time with that of bare scikit-learn
 	@$(PYTHON) -m bench.search
@@ -111,7 +111,7 @@ $(INSTALLED): requirements.txt
 # Where npm reaches no registry, the tests go on without what it would bring.
 $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
-	@if $(PYTHON) -m tests.tools; then touch $@; fi
+	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
 .PHONY: help up env down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search lock clean
 .DEFAULT_GOAL := help

@@ -14,8 +14,8 @@ from src.core import wine
 from src.core.pointer import Pointer
 from src.storage.bucket import Bucket
 from src.storage.workspace import open_workspace
-from tests.releases import make_release
-from tests.services import Service, gateway
+from tests.support.releases import make_release
+from tests.support.services import Service, gateway
 
 if "GITLAB_CI" in os.environ:
     collect_ignore = ["integration/test_gitlab_ci.py"]  # GitLab itself is reading the file

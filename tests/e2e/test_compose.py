@@ -21,14 +21,14 @@ import yaml
 
 from local.airflow_client import ENDED, Airflow
 from local.settings import StackSettings, read_env
-from local.throwaway import Checkout, choose_ports, throwaway_checkout
 from src.api.schemas import EXAMPLE
 from src.config import PARAMETERS, PROJECT
 from src.pipeline.run import STEPS
-from tests.e2e.newcomer import WORSE_C, predict_on_the_page, set_c
-from tests.gitlab import Project
-from tests.services import eventually
-from tests.tools import needs
+from tests.support.gitlab import Project
+from tests.support.newcomer import WORSE_C, predict_on_the_page, set_c
+from tests.support.services import eventually
+from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
+from tests.support.tools import needs
 
 pytestmark = pytest.mark.compose
 

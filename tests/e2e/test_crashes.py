@@ -15,8 +15,8 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from local.airflow_client import Airflow
 from local.settings import read_env
-from local.throwaway import Checkout, choose_ports, throwaway_checkout
-from tests.services import eventually, fill_disk, small_disk
+from tests.support.services import eventually, fill_disk, small_disk
+from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
 
 SLOW_DAG = """
 import os, time

@@ -23,7 +23,6 @@ import pytest
 
 from local.airflow_client import Airflow
 from local.settings import StackSettings, read_env
-from local.throwaway import Checkout, choose_ports, throwaway_checkout
 from src.api.schemas import EXAMPLE
 from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
 from src.core import dataset, models
@@ -32,9 +31,10 @@ from src.errors import StoreError
 from src.pipeline.run import STEPS
 from src.registry import CURRENT
 from src.storage.bucket import Bucket
-from tests.e2e.newcomer import WORSE_C, predict_on_the_page, set_c
-from tests.services import eventually
-from tests.tools import needs
+from tests.support.newcomer import WORSE_C, predict_on_the_page, set_c
+from tests.support.services import eventually
+from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
+from tests.support.tools import needs
 
 
 @dataclass(frozen=True)

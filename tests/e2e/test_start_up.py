@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.throwaway import Checkout, choose_ports, throwaway_checkout
+from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from playwright.sync_api import expect
 
 from src.storage.bucket import Bucket
-from tests.e2e.newcomer import open_page
 from tests.integration.test_api_follows import uvicorn
-from tests.services import Service
-from tests.tools import needs
+from tests.support.newcomer import open_page
+from tests.support.services import Service
+from tests.support.tools import needs
 
 HOST = "wine.test"  # a page may behave differently where it is on the reader's own machine
 

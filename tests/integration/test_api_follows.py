@@ -18,7 +18,7 @@ from src.core.pointer import Pointer
 from src.registry import CURRENT, Registry
 from src.storage.bucket import Bucket, content_key
 from tests.conftest import new_bucket
-from tests.services import Service, eventually, free_port
+from tests.support.services import Service, eventually, free_port
 
 
 def uvicorn(folder: Path) -> Service:

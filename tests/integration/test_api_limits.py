@@ -25,7 +25,7 @@ from src.core.pointer import Pointer
 from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import new_bucket
-from tests.services import Service, eventually, free_port
+from tests.support.services import Service, eventually, free_port
 
 SERVER = ["src.api"]
 BARE = ["uvicorn", "src.api.app:app"]

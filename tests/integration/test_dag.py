@@ -55,7 +55,7 @@ def run(airflow: Mapping[str, str], *arguments: str) -> tuple[dict[str, Any], st
 
 
 def run_dag(airflow: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    return run(airflow, "tests/integration/run_dag.py", "dags")
+    return run(airflow, "tests/support/run_dag.py", "dags")
 
 
 def test_the_dag_is_the_documented_one_and_parses_without_heavy_imports(airflow: dict[str, str]) -> None:

@@ -13,8 +13,8 @@ from src.pipeline.run import STEPS
 from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import ACCESS_KEY, SECRET_KEY, new_bucket, push_data
-from tests.distributed import Cluster, Machine, run_cluster
-from tests.services import Service, eventually, gateway
+from tests.support.distributed import Cluster, Machine, run_cluster
+from tests.support.services import Service, eventually, gateway
 
 RUNS = 5
 PATIENCE = 120  # seconds

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from local.throwaway import throwaway_checkout
 from src.config import PROJECT
-from tests import tools
-from tests.tools import needs
+from tests.support import tools
+from tests.support.throwaway import throwaway_checkout
+from tests.support.tools import needs
 
 SHELL = ("awk", "bash", "cat", "cp", "dash", "env", "find", "grep", "ls", "mkdir", "printf", "rm", "sed", "sh", "sort",
          "touch", "uname", "xargs")
@@ -60,7 +60,7 @@ def test_what_a_bare_machine_lacks_is_skipped_by_name_and_fails_where_nothing_ma
     monkeypatch.delenv("NOTHING_SKIPPED", raising=False)
     monkeypatch.delenv("GITLAB_CI", raising=False)
     assert not [name for name in ELSEWHERE if tools.find(name)]
-    files = ("tests/integration/test_gitlab_ci.py", "tests/test_pointer.py")
+    files = ("tests/integration/test_gitlab_ci.py", "tests/unit/core/test_pointer.py")
     done = run_pytest(*files)
     assert done.returncode == 0, done.stdout
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("not tested here: ")]

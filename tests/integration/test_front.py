@@ -11,7 +11,7 @@ from src.core.pointer import Pointer
 from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.integration.test_api_follows import serves, uvicorn
-from tests.services import Service, eventually, free_port
+from tests.support.services import Service, eventually, free_port
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 import pytest
 import yaml
 
-from local.throwaway import throwaway_checkout
 from src.core.pointer import Pointer
 from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import committed_data
-from tests.gitlab import MERGE_REQUEST, PUSH, Project
 from tests.integration.test_checker import file_key
 from tests.integration.test_run_dvc import alter, remove
-from tests.tools import needs
+from tests.support.gitlab import MERGE_REQUEST, PUSH, Project
+from tests.support.throwaway import throwaway_checkout
+from tests.support.tools import needs
 
 pytestmark = needs("gitlab-ci-local", "rsync")
 

@@ -15,7 +15,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from local.throwaway import Checkout, throwaway_checkout
 from src.config import RELEASE_LIMITS
 from src.core import release
 from src.core.onnx_model import Model
@@ -27,7 +26,8 @@ from src.storage.bucket import Bucket, content_key
 from src.storage.workspace import open_workspace
 from tests.conftest import new_bucket
 from tests.integration.test_api_follows import get, predict, promote, serves, uvicorn
-from tests.services import Service, eventually
+from tests.support.services import Service, eventually
+from tests.support.throwaway import Checkout, throwaway_checkout
 
 EVIL = b"written by a stranger"
 

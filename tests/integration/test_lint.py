@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from local.throwaway import throwaway_checkout
 from src.config import PROJECT
-from tests.gitlab import Project
-from tests.services import BIN
+from tests.support.gitlab import Project
+from tests.support.services import BIN
+from tests.support.throwaway import throwaway_checkout
 
 FAULTS = {
     "src/fault.py": ("import os\n", "F401 'os' imported but unused"),

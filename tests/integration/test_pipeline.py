@@ -20,8 +20,8 @@ from src.pipeline.run import STEPS
 from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import committed_data, new_bucket, push_data
-from tests.releases import make_release
-from tests.services import Service
+from tests.support.releases import make_release
+from tests.support.services import Service
 
 # Calls the step named argv[1] with the plain types that XCom carries, and prints what it returns, as plain types again.
 RUN_STEP = """

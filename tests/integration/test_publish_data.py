@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from local.throwaway import Checkout, throwaway_checkout
 from src.core.pointer import Pointer
 from src.storage.bucket import Bucket
+from tests.support.throwaway import Checkout, throwaway_checkout
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from local.throwaway import Checkout, throwaway_checkout
 from src.core import wine
 from src.core.pointer import Pointer
 from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import committed_data
-from tests.gitlab import Project
 from tests.integration.test_checker import file_key
+from tests.support.gitlab import Project
+from tests.support.throwaway import Checkout, throwaway_checkout
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from src.errors import IntegrityError, MissingError, StoreError
 from src.storage.bucket import Bucket, content_key
 from src.storage.workspace import open_workspace
 from tests.conftest import new_bucket
-from tests.services import BIN, Service
+from tests.support.services import BIN, Service
 
 
 @pytest.fixture

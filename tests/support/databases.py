@@ -12,8 +12,8 @@ from pathlib import Path
 
 import redis
 
-from tests.services import Program, eventually, free_port
-from tests.tools import POSTGRESQL, VALKEY
+from tests.support.services import Program, eventually, free_port
+from tests.support.tools import POSTGRESQL, VALKEY
 
 USER = "wine"
 NOBODY = 65534

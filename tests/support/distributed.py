@@ -14,9 +14,9 @@ from pathlib import Path
 from celery import Celery
 
 from local.airflow_client import DAG, Airflow
-from local.throwaway import copy_project
-from tests.databases import run_postgresql, run_redis
-from tests.services import Program, eventually, free_port
+from tests.support.databases import run_postgresql, run_redis
+from tests.support.services import Program, eventually, free_port
+from tests.support.throwaway import copy_project
 
 USER = "admin"
 HEARTBEAT_TIMEOUT = 15  # seconds until a task is taken for dead; a living one is seen every second

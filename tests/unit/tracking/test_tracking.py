@@ -16,7 +16,7 @@ import pytest
 from src.config import PROJECT
 from src.errors import ConfigError, TrackingError
 from src.tracking import Run, Tracker, list_sessions, read_tracking_settings
-from tests.fake_clearml import FakeClearml, serve_clearml
+from tests.support.fake_clearml import FakeClearml, serve_clearml
 
 CONFUSION = [[5, 1], [2, 7]]
 SCORES = {"train": {"Accuracy": 0.75, "ROC_AUC": 0.875}, "test": {"Accuracy": 0.5, "ROC_AUC": 0.625}}

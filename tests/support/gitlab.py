@@ -7,16 +7,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.throwaway import Checkout
 from src.config import PROJECT
-from tests import tools
+from tests.support import tools
+from tests.support.throwaway import Checkout
 
 MERGE_REQUEST = {"CI_PIPELINE_SOURCE": "merge_request_event", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main"}
 PUSH = {"CI_PIPELINE_SOURCE": "push"}
 QUICK = {  # what keeps a job short here: installed packages, known types, and one module of tests
     "VENV": str(Path(sys.executable).parent.parent),
     "MYPY_CACHE_DIR": str(PROJECT / ".mypy_cache"),
-    "TESTS": "-n 0 tests/test_pointer.py",
+    "TESTS": "-n 0 tests/unit/core/test_pointer.py",
 }
 
 

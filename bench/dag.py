@@ -10,7 +10,7 @@ import sys
 
 from local.airflow_client import DAG, Airflow
 from local.settings import read_env
-from local.throwaway import choose_ports, throwaway_checkout
+from tests.support.throwaway import choose_ports, throwaway_checkout
 
 ROUNDS = 5
 LIMIT = 2.5

@@ -19,7 +19,7 @@ from src.core.pointer import Pointer
 from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import committed_data, new_bucket
-from tests.services import Service, eventually
+from tests.support.services import Service, eventually
 
 JSON = {"content-type": "application/json"}
 
