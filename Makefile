@@ -44,7 +44,7 @@ check-data: $(INSTALLED)  ## Check that the bucket holds the data, each md5, and
 	@$(WITH_ENV) $(PYTHON) -m src.checker data
 	@$(WITH_ENV) $(PYTHON) -m src.run_dvc pull data.dvc
 
-check-model: $(INSTALLED)  ## Check that every release is whole, loads and predicts, and that DVC pulls the champion
+check-model: $(INSTALLED)  ## Check that every release is complete, loads and predicts, and that DVC pulls the champion
 	@$(WITH_ENV) $(PYTHON) -m src.checker model
 	@$(WITH_ENV) folder=$$(mktemp -d champion-XXXXXX) && trap "rm -rf $$folder" EXIT \
 		&& $(PYTHON) -m src.registry current > $$folder/current.dvc \

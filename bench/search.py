@@ -1,10 +1,10 @@
 """What the search costs beyond scikit-learn: ``python -m bench.search``.
 
 Measures, in one run, (1) the whole command ``python -m src.learn_models --jobs 2`` from start to exit, tracking
-included, against the bare fits and scores of the same combinations on two processes that joblib starts, and (2) what
+included, against the bare fits and scores of the same trials on two processes that joblib starts, and (2) what
 ClearML takes for one offline task once it is imported.
 
-What profiling found: one combination costs what its bare fits and scores cost; splitting into folds was 40 % of a
+What profiling found: one trial costs what its bare fits and scores cost; splitting into folds was 40 % of a
 logistic regression's time, so it is done once. What remains beyond scikit-learn is the start: imports in the command
 (2 to 4 s), and ClearML's (2.5 s, half of it pandas, which the recorder goes without). An offline task takes 0.03 to
 0.09 s. With a server set, no 11 s wait returns either: over loopback a task takes 0.2 s, for 16 requests, two thirds of
@@ -29,8 +29,7 @@ from src.config import GRID, PROJECT
 from src.core import dataset, models, wine
 from src.core.wine import CLASSES, TARGET
 from src.learn_models import read_data
-from src.search import trials
-from src.search.trials import Combination, Rows
+from src.search.trials import Rows, Trial, list_trials
 from src.tracking import Run
 from src.tracking.recorder import Recorder
 
@@ -45,7 +44,7 @@ def main() -> int:
     bare = measure_bare_fits()
     whole = measure_search()
     task = measure_task()
-    print(f"combinations               {len(trials.list_combinations(list(GRID))):8d}")
+    print(f"trials               {len(list_trials(list(GRID))):8d}")
     print(f"bare fit and score, 2 jobs {bare:8.1f} s")
     print(f"whole search, 2 jobs       {whole:8.1f} s")
     print(f"ratio                      {whole / bare:8.2f}   (target: at most {RATIO_TARGET})")
@@ -56,9 +55,9 @@ def main() -> int:
 def measure_bare_fits() -> float:
     """Return the seconds that scikit-learn and joblib alone take."""
     rows = Rows.split(read_data(PROJECT / "data" / wine.FILE))
-    combinations = trials.list_combinations(list(GRID))
+    trials = list_trials(list(GRID))
     started = time.perf_counter()
-    Parallel(n_jobs=JOBS)(delayed(_fit_and_score)(one, rows) for one in combinations)
+    Parallel(n_jobs=JOBS)(delayed(_fit_and_score)(one, rows) for one in trials)
     return time.perf_counter() - started
 
 
@@ -73,7 +72,7 @@ def measure_search() -> float:
 
 def measure_task() -> float:
     """Return the median seconds from sending a run to having its offline session on disk."""
-    scores = {side: dict.fromkeys(("Accuracy", "F1_score", "ROC_AUC"), 0.5) for side in ("train", "test")}
+    scores = {part: dict.fromkeys(("Accuracy", "F1_score", "ROC_AUC"), 0.5) for part in ("train", "test")}
     run = Run("bench", {"C": 1.0}, scores, [[1] * len(CLASSES)] * len(CLASSES), CLASSES, ["test 0.5000", "gap 0.0000"])
     with TemporaryDirectory() as folder:
         recorder = Recorder("bench", Path(folder), host=None, patience=60)
@@ -94,15 +93,15 @@ def _without_account() -> dict[str, str]:
     return os.environ | {"CLEARML_API_ACCESS_KEY": "", "CLEARML_API_SECRET_KEY": ""}
 
 
-def _fit_and_score(combination: Combination, rows: Rows) -> None:
-    candidate = models.CANDIDATES[combination.model]
+def _fit_and_score(trial: Trial, rows: Rows) -> None:
+    candidate = models.CANDIDATES[trial.model]
     for fit, rest in rows.folds:
         fold = rows.train.iloc[fit]
-        fitted = candidate(**combination.parameters).fit(fold[dataset.FEATURE_NAMES], fold[TARGET])
+        fitted = candidate(**trial.parameters).fit(fold[dataset.FEATURE_NAMES], fold[TARGET])
         _score(fitted, rows.train.iloc[rest])
-    fitted = candidate(**combination.parameters).fit(rows.train[dataset.FEATURE_NAMES], rows.train[TARGET])
-    for side in (rows.train, rows.test):
-        _score(fitted, side)
+    fitted = candidate(**trial.parameters).fit(rows.train[dataset.FEATURE_NAMES], rows.train[TARGET])
+    for part in (rows.train, rows.test):
+        _score(fitted, part)
 
 
 def _score(fitted: Pipeline, table: pd.DataFrame) -> None:

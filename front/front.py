@@ -28,7 +28,7 @@ def ask(api: str, method: str, path: str, **content: Any) -> dict[str, Any]:
     """Return the API's JSON answer.
 
     Raises:
-        ApiProblem: it is away, not ready, or refuses.
+        ApiProblem: it is unreachable, not ready, or rejects.
 
     """
     try:
@@ -38,7 +38,7 @@ def ask(api: str, method: str, path: str, **content: Any) -> dict[str, Any]:
         raise ApiProblem(f"The API at {api} does not answer ({type(error).__name__}). Is it running?") from error
     if answer.is_success or path == "/healthcheck":
         return body
-    words = "is not ready" if answer.status_code == 503 else "refused this"
+    words = "is not ready" if answer.status_code == 503 else "rejected this"
     raise ApiProblem(f"The API {words}: {body.get('detail', answer.reason_phrase)}")
 
 
@@ -47,7 +47,7 @@ def show_health(api: str) -> None:
     try:
         health = ask(api, "GET", "/healthcheck")
     except ApiProblem:
-        st.sidebar.error("API: away")
+        st.sidebar.error("API: unreachable")
         return
     show = {"ok": st.sidebar.success, "degraded": st.sidebar.warning}.get(health["status"], st.sidebar.error)
     show(f"API: {health['status']}")
@@ -55,8 +55,8 @@ def show_health(api: str) -> None:
         st.sidebar.caption(f"Store: {health['store']['error']}")
     if health["cache_error"]:
         st.sidebar.caption(f"The release is not on the API's disk: {health['cache_error']}")
-    if health["refused"]:
-        st.sidebar.caption(f"Release {health['refused']['release']} was refused: {health['refused']['reason']}")
+    if health["rejected"]:
+        st.sidebar.caption(f"Release {health['rejected']['release']} was rejected: {health['rejected']['reason']}")
 
 
 def show_release(release: dict[str, Any]) -> None:

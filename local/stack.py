@@ -102,7 +102,7 @@ def status() -> None:
         raise StackError(f"the API does not answer ({type(error).__name__}); start the stack with: make up") from error
     print(f"{'API':24}{health['status']}, release {health['release'] or 'none'}")
     if health["status"] != "ok" or any(state["statename"] != "RUNNING" for state in _states_of(PROGRAMS)):
-        raise StackError("not everything is well; look with: make logs")
+        raise StackError("not everything is well; see: make logs")
 
 
 def say(text: str) -> None:

@@ -49,7 +49,7 @@ def _check_release(registry: Registry, release_id: str) -> Pointer:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print one line a pointer; returns 1 where one is wrong, or the store is away."""
+    """Print one line a pointer; returns 1 where one is wrong, or the store is unreachable."""
     parser = argparse.ArgumentParser(prog="python -m src.checker", description="Check pointers against their bytes.")
     parser.add_argument("parts", nargs="*", choices=("data", "model", []), help="what to check (default: both)")
     parts = parser.parse_args(arguments).parts or ["data", "model"]

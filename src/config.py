@@ -23,7 +23,7 @@ FIGURES: dict[str, dict[str, float]] = {
     "test": {"Accuracy": 0.613014, "F1_score": 0.593457, "ROC_AUC": 0.801029},
 }
 
-# What `python -m src.learn_models` tries: every combination of the listed values, in this order.
+# What `python -m src.learn_models` tries: every trial of the listed values, in this order.
 GRID: dict[str, dict[str, list[Any]]] = {
     "RandomForestClassifier": {
         "max_depth": [4, 8, 12, None],

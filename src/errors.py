@@ -3,7 +3,7 @@
     StackError
     ├── ConfigError      a setting is missing, unknown or wrong
     ├── DataError        a table is not the one that src/core/wine.py describes
-    ├── StoreError       the bucket cannot be reached or refuses us       (worth a retry)
+    ├── StoreError       the bucket cannot be reached or rejects us       (worth a retry)
     ├── MissingError     the bucket holds no such object
     ├── IntegrityError   bytes are not what their pointer says
     │   └── FormatError  newer code wrote them
@@ -29,7 +29,7 @@ class DataError(StackError):
 
 
 class StoreError(StackError):
-    """The bucket cannot be reached, or refuses these credentials."""
+    """The bucket cannot be reached, or rejects these credentials."""
 
 
 class MissingError(StackError):

@@ -1,6 +1,6 @@
 """Model selection: search the grid of ``src/config.py``, on this machine or on a Dask cluster.
 
-``python -m src.learn_models`` tries every combination, reports each to ClearML, saves the models under ``src/pkls``
+``python -m src.learn_models`` tries every trial, reports each to ClearML, saves the models under ``src/pkls``
 and the results under ``logs``, and prints who leads and what to put into ``src/config.py``.
 """
 
@@ -21,9 +21,9 @@ from src.config import GRID, PROJECT, SEARCH_RULE
 from src.core import dataset, wine
 from src.core.wine import CLASSES
 from src.errors import MissingError, SearchError
-from src.search import leaderboard, trials
-from src.search.journal import LEADERBOARD, Logbook
-from src.search.trials import Combination, Result, Rows
+from src.search import leaderboard
+from src.search.journal import LEADERBOARD, Journal
+from src.search.trials import Result, Rows, Trial, evaluate, list_trials
 from src.tracking import SESSIONS, Run, Tracker, read_tracking_settings
 
 PATIENCE = 5  # seconds that a scheduler, and its first worker, may take to answer
@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return cli.run("learn_models", lambda: _search(options))
 
 
-def run(combinations: Sequence[Combination], rows: Rows, logbook: Logbook, tracker: Tracker) -> bool:
-    """Evaluate what the logbook lacks, writing down each result as it comes; False after Ctrl-C.
+def run(trials: Sequence[Trial], rows: Rows, journal: Journal, tracker: Tracker) -> bool:
+    """Evaluate what the journal lacks, writing down each result as it comes; False after Ctrl-C.
 
     Where and on how many processes is joblib's ``parallel_config``.
 
@@ -44,18 +44,18 @@ def run(combinations: Sequence[Combination], rows: Rows, logbook: Logbook, track
         SearchError: a worker died.
 
     """
-    missing = logbook.list_missing(combinations)
-    jobs = (delayed(trials.evaluate)(combination, rows) for combination in missing)
+    missing = journal.list_missing(trials)
+    jobs = (delayed(evaluate)(trial, rows) for trial in missing)
     try:
         with _held_back_interrupts():
             # one by one: a result that waits for its batch would be lost to a Ctrl-C
             generator = Parallel(batch_size=1, return_as="generator_unordered")(jobs)
         with closing(generator) as results:
-            with tqdm(results, "search", len(combinations), initial=len(combinations) - len(missing)) as bar:
+            with tqdm(results, "search", len(trials), initial=len(trials) - len(missing)) as bar:
                 for result, model in bar:
-                    logbook.add(result, model)
+                    journal.add(result, model)
                     tracker.record(_describe(result))
-                    bar.set_postfix_str(_name_best(logbook.select(combinations)))
+                    bar.set_postfix_str(_name_best(journal.select(trials)))
     except KeyboardInterrupt:
         return False
     except BrokenProcessPool as error:
@@ -76,7 +76,7 @@ def report(results: Sequence[Result], file: Path) -> None:
     for result in failed:
         print(f"learn_models: {result.task} failed: {result.error}", file=sys.stderr)
     if len(failed) == len(results):
-        raise SearchError("no combination has a result")
+        raise SearchError("no trial has a result")
     print("\n\n".join(leaderboard.format_board(board, by) for by in leaderboard.RANKS))
     for model in GRID:
         if choice := leaderboard.choose(results, model):
@@ -101,15 +101,15 @@ def read_data(file: Path) -> pd.DataFrame:
 
 
 def _search(options: argparse.Namespace) -> int:
-    combinations = trials.list_combinations(options.models or list(GRID), options.limit)
+    trials = list_trials(options.models or list(GRID), options.limit)
     rows = Rows.split(read_data(options.data))
     settings = read_tracking_settings()
     with _open_backend(options):
-        logbook = Logbook(options.into, rows.fingerprint, options.resume)
+        journal = Journal(options.into, rows.fingerprint, options.resume)
         tracker = Tracker(settings, options.into / SESSIONS, lambda text: tqdm.write(text, file=sys.stderr))
         try:
-            is_finished = run(combinations, rows, logbook, tracker)
-            report(logbook.select(combinations), options.into / LEADERBOARD)
+            is_finished = run(trials, rows, journal, tracker)
+            report(journal.select(trials), options.into / LEADERBOARD)
         finally:
             print(tracker.close())
     if not is_finished:
@@ -119,7 +119,7 @@ def _search(options: argparse.Namespace) -> int:
 
 def _describe(result: Result) -> Run:
     """Tags have a fixed width, so that sorting them as text sorts them as numbers."""
-    scores = {side: result.scores[side] for side in ("train", "test")} if result.error is None else {}
+    scores = {part: result.scores[part] for part in ("train", "test")} if result.error is None else {}
     tags = [result.model, "failed"]
     if result.error is None:
         metric = SEARCH_RULE.metric
@@ -176,7 +176,7 @@ def _open_cluster(scheduler: str) -> Iterator[None]:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m src.learn_models", description="Search the grid of src/config.py.")
     parser.add_argument("models", nargs="*", help=f"which models (default: {' '.join(GRID)})")
-    parser.add_argument("--limit", type=_count, metavar="N", help="only the first N combinations of each model")
+    parser.add_argument("--limit", type=_count, metavar="N", help="only the first N trials of each model")
     parser.add_argument("--jobs", type=_count, metavar="N", default=cpu_count(), help="processes on this machine")
     parser.add_argument("--resume", action="store_true", help="keep what is done, go on from there")
     parser.add_argument("--backend", choices=["local", "dask"], default="local", help="where to compute")

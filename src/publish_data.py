@@ -20,7 +20,7 @@ def publish(csv: Path, bucket: Bucket) -> Pointer:
 
     Raises:
         DataError: the table is not valid.
-        StoreError: the store is away; nothing changed.
+        StoreError: the store is unreachable; nothing changed.
 
     """
     if not csv.is_file():

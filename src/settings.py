@@ -27,7 +27,7 @@ class ApiSettings(StoreSettings):
     """The API's own settings."""
 
     api_cache: Path = Field(PROJECT / ".stack" / "api", description="Folder that keeps the last good release")
-    api_poll_seconds: float = Field(2.0, gt=0, description="Seconds between two looks at the champion's pointer")
+    api_poll_seconds: float = Field(2.0, gt=0, description="Seconds between two polls of the champion's pointer")
     api_max_body_bytes: int = Field(65_536, ge=1, description="Most bytes of a request's body; a wine has about 300")
     api_port: int = Field(8000, ge=1, le=65535, description="The port that `python -m src.api` listens on")
     api_max_connections: int = Field(1000, ge=1, description="Most connections at a time; each takes some 15 KiB")

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from src.api.champion import Champion, LiveRelease
 from src.api.limits import BodyLimit, Limits
 from src.api.problems import tell_problems
-from src.api.schemas import Health, Prediction, Problem, RefusedRelease, StoreHealth, Wine
+from src.api.schemas import Health, Prediction, Problem, RejectedRelease, StoreHealth, Wine
 from src.api.telemetry import Telemetry
 from src.core.wine import FEATURES
 from src.settings import ApiSettings, load_environment, read_settings
@@ -36,7 +36,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     telemetry = app.state.telemetry = Telemetry()
     telemetry.follow(champion)
     champion.restore()
-    with champion.watched():
+    with champion.polling():
         yield
 
 
@@ -48,7 +48,7 @@ tell_problems(app)
 
 
 def live_release(request: Request) -> LiveRelease:
-    """Return the release to answer this request from, whole.
+    """Return the release to answer this request from.
 
     Raises:
         HTTPException: 503 while there is none.
@@ -107,20 +107,20 @@ async def readiness(request: Request, live: Live) -> dict[str, str]:
 async def healthcheck(request: Request, response: Response) -> Health:
     """Show the service's parts; 503 when it cannot predict."""
     champion: Champion = request.app.state.champion
-    live, watch = champion.live, champion.watch
-    degraded = watch.store_error or watch.refusal or watch.cache_error
+    live, status = champion.live, champion.status
+    degraded = status.store_error or status.rejection or status.cache_error
     if live is None:
         response.status_code = 503
     return Health(
         status="down" if live is None else "degraded" if degraded else "ok",
         release=live.id if live else None,
         store=StoreHealth(
-            reachable=watch.looked_at is not None and watch.store_error is None,
-            seconds_since_last_look=None if watch.age is None else round(watch.age, 1),
-            error=watch.store_error,
+            reachable=status.polled_at is not None and status.store_error is None,
+            seconds_since_last_poll=None if status.age is None else round(status.age, 1),
+            error=status.store_error,
         ),
-        cache_error=watch.cache_error,
-        refused=RefusedRelease(**asdict(watch.refusal)) if watch.refusal else None,
+        cache_error=status.cache_error,
+        rejected=RejectedRelease(**asdict(status.rejection)) if status.rejection else None,
     )
 
 
@@ -143,13 +143,13 @@ async def metrics(request: Request) -> Response:
 
 
 def _why_not_ready(champion: Champion) -> str:
-    watch = champion.watch
-    if watch.refusal:
-        return f"release {watch.refusal.release} is refused: {watch.refusal.reason}"
-    if watch.store_error:
-        return f"no release yet: {watch.store_error}"
-    if watch.looked_at is None:
-        return "no release yet: looking for the champion"
+    status = champion.status
+    if status.rejection:
+        return f"release {status.rejection.release} is rejected: {status.rejection.reason}"
+    if status.store_error:
+        return f"no release yet: {status.store_error}"
+    if status.polled_at is None:
+        return "no release yet: the champion is being read"
     return "no release yet: no champion was promoted; the daily run makes one"
 
 

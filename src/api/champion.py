@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from src.api.trial import try_release
+from src.api.sandbox import try_release
 from src.config import MAX_POINTER_BYTES, RELEASE_LIMITS
 from src.core.pointer import Pointer
 from src.core.release import Release
@@ -18,8 +18,8 @@ from src.registry import CURRENT, read_pointer
 from src.storage.bucket import DVC_PREFIX, Bucket, Get, read_files
 
 log = logging.getLogger("uvicorn.error")
-LATE = 3  # intervals after which what the last look found is too old to be believed
-SHORTEST_LATE = 5.0  # seconds; taking a new release is a part of a look
+LATE = 3  # intervals after which what the last poll found is too old to be believed
+SHORTEST_LATE = 5.0  # seconds; taking a new release is a part of a poll
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LiveRelease:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Rejection:
     """Why a champion was not loaded; the id is None where the pointer itself is broken."""
 
     release: str | None
@@ -44,18 +44,18 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Watch:
-    """What the last look found: ``looked_at`` on the monotonic clock, in seconds."""
+class PollStatus:
+    """What the last poll found: ``polled_at`` on the monotonic clock, in seconds."""
 
-    looked_at: float | None = None
+    polled_at: float | None = None
     store_error: str | None = None
-    refusal: Refusal | None = None
+    rejection: Rejection | None = None
     cache_error: str | None = None
 
     @property
     def age(self) -> float | None:
-        """Return the seconds since the last look ended; None before the first has."""
-        return None if self.looked_at is None else time.monotonic() - self.looked_at
+        """Return the seconds since the last poll ended; None before the first has."""
+        return None if self.polled_at is None else time.monotonic() - self.polled_at
 
 
 class Champion:
@@ -66,9 +66,9 @@ class Champion:
     """
 
     def __init__(self, bucket: Bucket, cache: Path, seconds: float) -> None:
-        """Start with no release; :meth:`restore` and :meth:`look`, every so many ``seconds``, find one."""
+        """Start with no release; :meth:`restore` and :meth:`poll`, every so many ``seconds``, find one."""
         self.live: LiveRelease | None = None
-        self._watch = Watch()
+        self._status = PollStatus()
         self._bucket = bucket
         self._cache = cache
         self._seconds = seconds
@@ -77,17 +77,17 @@ class Champion:
         self._kept: set[str] = set()
 
     @property
-    def watch(self) -> Watch:
-        """Return what the last look found; where the next is late, that the store does not answer."""
-        watch = self._watch
+    def status(self) -> PollStatus:
+        """Return what the last poll found; where the next is late, that the store does not answer."""
+        status = self._status
         late_after = max(LATE * self._seconds, SHORTEST_LATE)
-        if watch.store_error is None and watch.age is not None and watch.age > late_after:
-            late = f"the last look at the bucket ended {watch.age:.0f} s ago, expected every {self._seconds:g} s"
-            return replace(watch, store_error=late)
-        return watch
+        if status.store_error is None and status.age is not None and status.age > late_after:
+            late = f"the last poll of the bucket ended {status.age:.0f} s ago, expected every {self._seconds:g} s"
+            return replace(status, store_error=late)
+        return status
 
     def restore(self) -> None:
-        """Serve the last good release from disk, where there is one and it is whole."""
+        """Serve the last good release from disk, where there is one and it is complete."""
         try:
             pointer = read_pointer(self._read_cached(CURRENT, MAX_POINTER_BYTES))
             files, objects = _fetch(self._read_cached, pointer)
@@ -95,42 +95,42 @@ class Champion:
         except MissingError:
             return
         except StackError as error:
-            log.warning("release on disk is refused: %s", error)
+            log.warning("release on disk is rejected: %s", error)
         else:
             log.info("release %s restored from disk", self.live.id)
 
-    def look(self) -> None:
-        """Look at the champion's pointer once; load, verify and swap where it changed."""
-        refusal, store_error = self._watch.refusal, None
+    def poll(self) -> None:
+        """Read the champion's pointer once; load, verify and swap where it changed."""
+        rejection, store_error = self._status.rejection, None
         try:
             if answer := self._bucket.get_if_changed(CURRENT, self._etag, MAX_POINTER_BYTES):
-                refusal = self._take(*answer)
+                rejection = self._take(*answer)
         except IntegrityError as error:
-            refusal = self._refuse(Refusal(None, str(error)))
+            rejection = self._reject(Rejection(None, str(error)))
         except MissingError:
             store_error = None if self.live is None else f"{CURRENT} is gone from the bucket"
         except StoreError as error:
             store_error = str(error)
-        if store_error and store_error != self._watch.store_error:
+        if store_error and store_error != self._status.store_error:
             log.warning("%s; serving %s", store_error, self.live.id if self.live else "nothing")
-        self._watch = Watch(time.monotonic(), store_error, refusal, self._keep())
+        self._status = PollStatus(time.monotonic(), store_error, rejection, self._keep())
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Look again and again, in a thread, until the block ends."""
+    def polling(self) -> Iterator[None]:
+        """Poll again and again, in a thread, until the block ends."""
         stopped = threading.Event()
 
-        def watch() -> None:
+        def poll() -> None:
             while True:
                 try:
-                    self.look()
-                except Exception as error:  # the watcher must outlive whatever it meets
-                    log.exception("looking at the champion failed")
-                    self._watch = replace(self._watch, store_error=f"{type(error).__name__}: {error}")
+                    self.poll()
+                except Exception as error:  # the thread must outlive whatever it meets
+                    log.exception("polling the champion failed")
+                    self._status = replace(self._status, store_error=f"{type(error).__name__}: {error}")
                 if stopped.wait(self._seconds):
                     return
 
-        thread = threading.Thread(target=watch, name="champion-watcher", daemon=True)
+        thread = threading.Thread(target=poll, name="champion-poll", daemon=True)
         thread.start()
         try:
             yield
@@ -138,7 +138,7 @@ class Champion:
             stopped.set()
             thread.join(timeout=self._seconds)
 
-    def _take(self, content: bytes, etag: str) -> Refusal | None:
+    def _take(self, content: bytes, etag: str) -> Rejection | None:
         pointer = None
         try:
             pointer = read_pointer(content)
@@ -150,17 +150,17 @@ class Champion:
             else:
                 live = replace(self.live, pointer=pointer)
         except (IntegrityError, MissingError) as error:
-            return self._refuse(Refusal(pointer.id if pointer else None, str(error)))
+            return self._reject(Rejection(pointer.id if pointer else None, str(error)))
         if self.live is None or self.live.id != live.id:
             log.info("release %s replaces %s", live.id, self.live.id if self.live else "nothing")
         self.live, self._etag = live, etag
         return None
 
-    def _refuse(self, refusal: Refusal) -> Refusal:
-        self._etag = None  # so that the next look tries again, even where the pointer returns to what it was
-        if refusal != self._watch.refusal:
-            log.error("release %s is refused: %s", refusal.release, refusal.reason)
-        return refusal
+    def _reject(self, rejection: Rejection) -> Rejection:
+        self._etag = None  # so that the next poll tries again, even where the pointer returns to what it was
+        if rejection != self._status.rejection:
+            log.error("release %s is rejected: %s", rejection.release, rejection.reason)
+        return rejection
 
     def _keep(self) -> str | None:
         """Write the release to disk where that is yet to be done; returns why it could not be."""
@@ -173,7 +173,7 @@ class Champion:
                 temporary.replace(path)
             self._prune()
         except OSError as error:
-            if self._watch.cache_error != str(error):
+            if self._status.cache_error != str(error):
                 log.warning("the release could not be kept on disk: %s", error)
             return str(error)
         self._unkept = {}

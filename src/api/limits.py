@@ -10,13 +10,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.api.problems import problem
 
-# Whoever is refused may be sending still; what is left of a body must not be taken for the next request.
+# Whoever is rejected may be sending still; what is left of a body must not be taken for the next request.
 CLOSE = {"connection": "close"}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The most bytes of a body, and those of the paths that differ; the seconds in which a body must be whole."""
+    """The most bytes of a body, and those of the paths that differ; the seconds in which a body must be complete."""
 
     bytes: int
     seconds: float
@@ -55,7 +55,7 @@ class _Body:
         self._receive, self._send, self._seconds = receive, send, seconds
         self._deadline = asyncio.get_running_loop().time() + seconds
         self._size = 0
-        self._is_whole = False
+        self._is_complete = False
 
     @property
     def too_large(self) -> str:
@@ -69,13 +69,13 @@ class _Body:
             HTTPException: 413 where the parts are too large together, 408 where they come too late.
 
         """
-        if self._is_whole:
+        if self._is_complete:
             return await self._receive()
         try:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._take()
         except TimeoutError:
-            raise HTTPException(408, f"the body was not whole within {self._seconds:g} s", CLOSE) from None
+            raise HTTPException(408, f"the body was not complete within {self._seconds:g} s", CLOSE) from None
         self._size += len(message.get("body", b""))
         if self._size > self.most:
             raise HTTPException(413, self.too_large, CLOSE)
@@ -86,18 +86,18 @@ class _Body:
 
         A connection that is closed on unread bytes is reset, and its client might never see the answer.
         """
-        if not self._is_whole and message["type"] == "http.response.body" and not message.get("more_body"):
+        if not self._is_complete and message["type"] == "http.response.body" and not message.get("more_body"):
             await self._send({**message, "more_body": True})
             message = {"type": "http.response.body"}
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._deadline):
-                    while not self._is_whole:
+                    while not self._is_complete:
                         await self._take()
         await self._send(message)
 
     async def _take(self) -> Message:
         message = await self._receive()
-        self._is_whole = not message.get("more_body")
+        self._is_complete = not message.get("more_body")
         return message
 
 

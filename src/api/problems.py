@@ -24,13 +24,13 @@ def problem(
 
 
 def tell_problems(app: FastAPI) -> None:
-    """Answer every refusal and failure of ``app`` in this form."""
-    app.exception_handler(RequestValidationError)(_refuse_input)
-    app.exception_handler(HTTPException)(_refuse)
+    """Answer every rejection and failure of ``app`` in this form."""
+    app.exception_handler(RequestValidationError)(_reject_input)
+    app.exception_handler(HTTPException)(_reject)
     app.exception_handler(Exception)(_fail)
 
 
-async def _refuse_input(request: Request, error: RequestValidationError) -> Response:
+async def _reject_input(request: Request, error: RequestValidationError) -> Response:
     """Answer 422 and name the wrong fields, ten at most."""
     if "json" not in request.headers.get("content-type", ""):
         return problem(422, "send the features as JSON, with the header: content-type: application/json")
@@ -42,8 +42,8 @@ async def _refuse_input(request: Request, error: RequestValidationError) -> Resp
     return problem(422, f"{told}; … and {more:,} more" if more else told, errors)
 
 
-async def _refuse(_: Request, error: HTTPException) -> Response:
-    """Answer any other refusal in the same form."""
+async def _reject(_: Request, error: HTTPException) -> Response:
+    """Answer any other rejection in the same form."""
     return problem(error.status_code, error.detail, headers=error.headers)
 
 

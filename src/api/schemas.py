@@ -1,4 +1,4 @@
-"""The wire: what a request and a reply look like."""
+"""The schema of requests and replies."""
 
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ UNTOLD = "untold_faults"
 
 
 def _bound_faults(cls: type[BaseModel], values: Any, validate: Any) -> Any:
-    """Validate no more unknown keys than are told, so that a body of them is refused as fast as it was parsed."""
+    """Validate no more unknown keys than are told, so that a body of them is rejected as fast as it was parsed."""
     if not isinstance(values, dict) or len(values) <= len(FEATURES) + MOST_FAULTS:
         return validate(values)
     known = cls.model_fields.keys()
@@ -51,15 +51,15 @@ class Prediction(BaseModel):
 
 
 class StoreHealth(BaseModel):
-    """What the last look at the bucket found."""
+    """What the last poll of the bucket found."""
 
     reachable: bool
-    seconds_since_last_look: float | None = Field(description="None before the first look has ended")
+    seconds_since_last_poll: float | None = Field(description="None before the first poll has ended")
     error: str | None
 
 
-class RefusedRelease(BaseModel):
-    """A champion that was not loaded because it is not whole."""
+class RejectedRelease(BaseModel):
+    """A champion that was not loaded because it is not complete."""
 
     release: str | None
     reason: str
@@ -71,7 +71,7 @@ class Health(BaseModel):
     status: str
     release: str | None
     store: StoreHealth
-    refused: RefusedRelease | None
+    rejected: RejectedRelease | None
     cache_error: str | None = Field(description="Why the release could not be kept on disk for the next start")
 
 

@@ -91,7 +91,7 @@ class Connection(HttpToolsProtocol):
         """Take the connection where there is room, or can be made."""
         super().connection_made(transport)
         if len(self.connections) > self._others.most and not self._others.make_room():
-            self._refuse(503, f"all {self._others.most} connections are busy; try again")
+            self._reject(503, f"all {self._others.most} connections are busy; try again")
         else:
             self._others.expect(self)
 
@@ -107,7 +107,7 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; a part that is begun and not whole has a deadline from now on."""
+        """Parse what came; a part that is begun and not complete has a deadline from now on."""
         before = self._part
         if before is NOTHING:
             self._part = HEAD
@@ -116,7 +116,7 @@ class Connection(HttpToolsProtocol):
         if self._part is NOTHING or self.transport.is_closing():
             return
         if self._overhead > MAX_HEAD:
-            self._refuse(431, f"the head is larger than {MAX_HEAD:,} bytes")
+            self._reject(431, f"the head is larger than {MAX_HEAD:,} bytes")
         elif self._part is not before or self not in self._others.due:
             self._others.expect(self)
 
@@ -166,7 +166,7 @@ class Connection(HttpToolsProtocol):
         self._others.expect(self)
         super().timeout_keep_alive_handler()
 
-    def _refuse(self, status: int, detail: str) -> None:
+    def _reject(self, status: int, detail: str) -> None:
         """Answer before there is a request, and close."""
         if self.cycle is None or self.cycle.response_complete:
             answer = problem(status, detail, headers=CLOSE)

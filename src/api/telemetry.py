@@ -33,14 +33,14 @@ class Telemetry(Collector):
         """Yield the champion's gauges."""
         if self._champion is None:
             return
-        watch, live = self._champion.watch, self._champion.live
+        status, live = self._champion.status, self._champion.live
         release = GaugeMetricFamily("wine_release_info", "1 for the release that is serving", labels=["release"])
         if live:
             release.add_metric([live.id], 1)
         yield release
-        refused = watch.refusal is not None
-        yield GaugeMetricFamily("wine_release_refused", "1 while the champion is refused as not whole", float(refused))
-        if watch.age is not None:
-            reachable, age = float(watch.store_error is None), watch.age
-            yield GaugeMetricFamily("wine_store_reachable", "1 if the last look at the bucket succeeded", reachable)
-            yield GaugeMetricFamily("wine_store_look_age_seconds", "Seconds since the last look at the bucket", age)
+        rejected = status.rejection is not None
+        yield GaugeMetricFamily("wine_release_rejected", "1 while the champion is rejected", float(rejected))
+        if status.age is not None:
+            reachable, age = float(status.store_error is None), status.age
+            yield GaugeMetricFamily("wine_store_reachable", "1 if the last poll of the bucket succeeded", reachable)
+            yield GaugeMetricFamily("wine_store_poll_age_seconds", "Seconds since the last poll of the bucket", age)

@@ -40,12 +40,12 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
 
 def split(table: pd.DataFrame, rule: SplitRule) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return (train, test): a row's side is decided by a salted hash of its features.
+    """Return (train, test): a row's part is decided by a salted hash of its features.
 
     Copies of a row never straddle the split, and appended rows never move the old ones.
 
     Raises:
-        DataError: a side would be unusable.
+        DataError: a part would be unusable.
 
     """
     held_out = hash_rows(table, rule.salt) < rule.test_share

@@ -84,7 +84,7 @@ class Pointer:
         if not isinstance(md5, str) or not isinstance(path, str):
             raise IntegrityError("not a .dvc file: its md5 and path must be texts")
         if any(number is not None and type(number) is not int for number in (size, nfiles)):
-            raise IntegrityError("not a .dvc file: its size and nfiles must be whole numbers")
+            raise IntegrityError("not a .dvc file: its size and nfiles must be complete numbers")
         return cls(md5, path, size, nfiles, _plain(meta))
 
     @classmethod

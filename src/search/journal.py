@@ -1,6 +1,6 @@
-"""The logbook: what a search has done so far, one JSON line a result, and the models it saved.
+"""The journal: what a search has done so far, one JSON line a result, and the models it saved.
 
-A result is written after its model, in one write: whatever the logbook names is whole, and a search that was
+A result is written after its model, in one write: whatever the journal names is complete, and a search that was
 stopped at any moment can go on from it.
 """
 
@@ -11,21 +11,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from src.errors import SearchError
-from src.search.trials import Combination, Result
+from src.search.trials import Result, Trial
 
 LOG = Path("logs") / "tracking_model_metrics.log"
 LEADERBOARD = Path("logs") / "leaderboard.csv"
 MODELS = Path("src") / "pkls"
 
 
-class Logbook:
+class Journal:
     """The results under ``folder`` that belong to ``fingerprint`` (the data and the rule of this search)."""
 
     def __init__(self, folder: Path, fingerprint: str, resume: bool = False) -> None:
-        """Open the logbook; without ``resume`` the last one is set aside as ``.log.old`` and its models are removed.
+        """Open the journal; without ``resume`` the last one is set aside as ``.log.old`` and its models are removed.
 
         Raises:
-            SearchError: ``resume``, and the logbook is another search's or damaged.
+            SearchError: ``resume``, and the journal is another search's or damaged.
 
         """
         self.log, self.models = folder / LOG, folder / MODELS
@@ -38,16 +38,16 @@ class Logbook:
 
     @property
     def results(self) -> list[Result]:
-        """Return the last result of each combination."""
+        """Return the last result of each trial."""
         return list(self._done.values())
 
-    def list_missing(self, combinations: Sequence[Combination]) -> list[Combination]:
-        """Return the combinations that have no whole result here; those that failed are to be tried again."""
-        return [one for one in combinations if not self._holds(one)]
+    def list_missing(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Return the trials that have no complete result here; those that failed are to be tried again."""
+        return [one for one in trials if not self._holds(one)]
 
-    def select(self, combinations: Sequence[Combination]) -> list[Result]:
-        """Return the results of ``combinations``, as far as there are any."""
-        known = [(one, self._done.get(one.task)) for one in combinations]
+    def select(self, trials: Sequence[Trial]) -> list[Result]:
+        """Return the results of ``trials``, as far as there are any."""
+        known = [(one, self._done.get(one.task)) for one in trials]
         return [result for one, result in known if result and result.parameters == one.parameters]
 
     def add(self, result: Result, model: bytes) -> None:
@@ -61,11 +61,11 @@ class Logbook:
             log.write(line.encode())
         self._done[result.task] = result
 
-    def _holds(self, combination: Combination) -> bool:
-        result = self._done.get(combination.task)
-        if result is None or result.error is not None or result.parameters != combination.parameters:
+    def _holds(self, trial: Trial) -> bool:
+        result = self._done.get(trial.task)
+        if result is None or result.error is not None or result.parameters != trial.parameters:
             return False
-        return self._model_file(combination.task).is_file()
+        return self._model_file(trial.task).is_file()
 
     def _model_file(self, task: str) -> Path:
         return self.models / f"{task}.pkl"
@@ -78,10 +78,10 @@ class Logbook:
 
     def _read(self) -> list[Result]:
         content = self.log.read_bytes() if self.log.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):  # the last write was cut short by a crash: what follows must not join it
-            self.log.write_bytes(whole)
-        return [self._parse(number, line) for number, line in enumerate(whole.splitlines(), 1)]
+        complete = content[: content.rfind(b"\n") + 1]
+        if len(complete) < len(content):  # the last write was cut short by a crash: what follows must not join it
+            self.log.write_bytes(complete)
+        return [self._parse(number, line) for number, line in enumerate(complete.splitlines(), 1)]
 
     def _parse(self, number: int, line: bytes) -> Result:
         hint = "start anew, without --resume"

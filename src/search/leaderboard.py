@@ -18,7 +18,7 @@ def rank(results: Sequence[Result]) -> pd.DataFrame:
     """Return one row a result, the best in cross-validation first.
 
     ``by_test``, ``by_gap`` and ``by_both`` are places from 1: highest on test, smallest distance of train and test,
-    and highest on test less that distance. Failed combinations come last, with an ``error`` and no scores.
+    and highest on test less that distance. Failed trials come last, with an ``error`` and no scores.
     """
     board = pd.DataFrame([_row(result) for result in sorted(results, key=_grid_order)])
     if f"test_{_METRIC}" not in board:
@@ -39,7 +39,7 @@ def choose(results: Sequence[Result], model: str) -> Result | None:
 def format_board(board: pd.DataFrame, by: str, rows: int = 5) -> str:
     """Return the first places of the ranking ``by`` as a table of text."""
     head = board.dropna(subset=by).sort_values(by).head(rows)
-    columns = [f"{side}_{_METRIC}" for side in ("test", "gap", "train", "cv")] + ["test_Accuracy", "test_F1_score"]
+    columns = [f"{part}_{_METRIC}" for part in ("test", "gap", "train", "cv")] + ["test_Accuracy", "test_F1_score"]
     shown = head[["task", *columns]].assign(parameters=head["parameters"].map(_shorten))
     return f"{RANKS[by]} ({_METRIC})\n{shown.to_string(index=False, float_format='{:.4f}'.format)}"
 
@@ -55,13 +55,13 @@ def _grid_order(result: Result) -> tuple[int, int]:
 
 
 def _row(result: Result) -> dict[str, Any]:
-    sides = {} if result.error else {**result.scores, "gap": result.gap}
-    scores = {f"{side}_{name}": value for side, of_side in sides.items() for name, value in of_side.items()}
+    parts = {} if result.error else {**result.scores, "gap": result.gap}
+    scores = {f"{part}_{name}": value for part, of_part in parts.items() for name, value in of_part.items()}
     parameters = json.dumps(dict(result.parameters))
     return {"task": result.task, "model": result.model, **scores, "parameters": parameters, "error": result.error}
 
 
 def _shorten(parameters: str) -> str:
-    """Leave out what all combinations have in common."""
+    """Leave out what all trials have in common."""
     varied = {name for axes in GRID.values() for name, values in axes.items() if len(values) > 1}
     return " ".join(f"{name}={value}" for name, value in json.loads(parameters).items() if name in varied)

@@ -1,4 +1,4 @@
-"""The hyper-parameter search: which combinations there are, and how one is scored.
+"""The hyper-parameter search: which trials there are, and how one is scored.
 
 Cross-validation inside train chooses; test is only reported, so that its figures stay those of unseen rows.
 """
@@ -30,7 +30,7 @@ from src.errors import SearchError
 
 
 @dataclass(frozen=True)
-class Combination:
+class Trial:
     """One point of the grid; ``task`` (``LR_7``) numbers its ClearML task and its saved model."""
 
     task: str
@@ -40,7 +40,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class Result:
-    """A combination's scores by side ("cv", "train", "test"), its confusion on test (truth, label), or its error."""
+    """A trial's scores by part ("cv", "train", "test"), its confusion on test (truth, label), or its error."""
 
     task: str
     model: str
@@ -70,7 +70,7 @@ class Rows:
         """Split by content, as the daily run does; then train into stratified folds that no copies of a row straddle.
 
         Raises:
-            DataError: a side would be unusable.
+            DataError: a part would be unusable.
 
         """
         train, test = dataset.split(table, SPLIT)
@@ -79,13 +79,13 @@ class Rows:
 
     @property
     def fingerprint(self) -> str:
-        """Return a name for all that scores depend on besides the combination: rows, rule and library version."""
+        """Return a name for all that scores depend on besides the trial: rows, rule and library version."""
         parts = [self.train.to_csv(index=False), self.test.to_csv(index=False), repr(SEARCH_RULE), sklearn.__version__]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def list_combinations(names: Sequence[str], limit: int | None = None) -> list[Combination]:
-    """Return the grid's combinations of the models ``names``, the first ``limit`` of each.
+def list_trials(names: Sequence[str], limit: int | None = None) -> list[Trial]:
+    """Return the grid's trials of the models ``names``, the first ``limit`` of each.
 
     Raises:
         SearchError: the grid has no such model.
@@ -97,33 +97,33 @@ def list_combinations(names: Sequence[str], limit: int | None = None) -> list[Co
     return [one for name in names for one in _expand(name)[:limit]]
 
 
-def evaluate(combination: Combination, rows: Rows) -> tuple[Result, bytes]:
-    """Cross-validate on train, fit on all of it, score both sides; returns the result and the pickled model.
+def evaluate(trial: Trial, rows: Rows) -> tuple[Result, bytes]:
+    """Cross-validate on train, fit on all of it, score train and test; returns the result and the pickled model.
 
-    A combination that raises, or does not converge, gives a result with its error and no bytes.
+    A trial that raises, or does not converge, gives a result with its error and no bytes.
     """
     started = time.perf_counter()
-    what = (combination.task, combination.model, combination.parameters)
+    what = (trial.task, trial.model, trial.parameters)
     try:
         with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("error", ConvergenceWarning)
-            folds = [_score_fold(combination, rows.train, fit, rest) for fit, rest in rows.folds]
-            fitted = models.fit(combination.model, combination.parameters, rows.train)
+            folds = [_score_fold(trial, rows.train, fit, rest) for fit, rest in rows.folds]
+            fitted = models.fit(trial.model, trial.parameters, rows.train)
             scores = {"cv": _mean(folds), "train": score(fitted, rows.train), "test": score(fitted, rows.test)}
             confusion = _count_confusions(fitted, rows.test)
-    except Exception as error:  # whatever one combination raises is its result: the others go on
+    except Exception as error:  # whatever one trial raises is its result: the others go on
         return Result(*what, seconds=_since(started), error=f"{type(error).__name__}: {error}"), b""
     return Result(*what, scores, confusion, _since(started)), _pickle(fitted)
 
 
-def _expand(name: str) -> list[Combination]:
+def _expand(name: str) -> list[Trial]:
     axes = GRID[name]
     points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
-    return [Combination(f"{TASK_PREFIXES[name]}_{number}", name, point) for number, point in enumerate(points, 1)]
+    return [Trial(f"{TASK_PREFIXES[name]}_{number}", name, point) for number, point in enumerate(points, 1)]
 
 
-def _score_fold(combination: Combination, train: pd.DataFrame, fit: np.ndarray, rest: np.ndarray) -> dict[str, float]:
-    fitted = models.fit(combination.model, combination.parameters, train.iloc[fit])
+def _score_fold(trial: Trial, train: pd.DataFrame, fit: np.ndarray, rest: np.ndarray) -> dict[str, float]:
+    fitted = models.fit(trial.model, trial.parameters, train.iloc[fit])
     return score(fitted, train.iloc[rest])
 
 

@@ -30,7 +30,7 @@ _UNCHANGED = {"304", "NotModified"}
 
 @dataclass(frozen=True)
 class Bucket:
-    """One bucket; every method raises :class:`StoreError` when the store is away or refuses."""
+    """One bucket; every method raises :class:`StoreError` when the store is unreachable or rejects."""
 
     name: str
     client: Any
@@ -145,7 +145,7 @@ class Bucket:
 
     @cached_property
     def _honours_conditions(self) -> bool:
-        """Try whether the store refuses to write over an object that is there (AWS and MinIO do)."""
+        """Try whether the store rejects to write over an object that is there (AWS and MinIO do)."""
         self._call("put_object", Key=PROBE, Body=b"")
         try:
             self._call("put_object", Key=PROBE, Body=b"", IfNoneMatch="*")
@@ -187,7 +187,7 @@ class Bucket:
                 key = arguments.get("Key")
                 what = f"bucket {self.name} lacks {key}" if key else f"there is no bucket {self.name}"
                 raise MissingError(what) from error
-            raise StoreError(f"the store refuses {operation} on bucket {self.name}: {error}") from error
+            raise StoreError(f"the store rejects {operation} on bucket {self.name}: {error}") from error
         except BotoCoreError as error:
             raise StoreError(f"the store does not answer: {error}") from error
 

@@ -35,7 +35,7 @@ def create_users(bucket: Bucket, settings: AccessSettings, say: Callable[[str], 
 
     Raises:
         ConfigError: only some of the keys are given.
-        StoreError: the store refuses, or has no such API.
+        StoreError: the store rejects, or has no such API.
 
     """
     if not settings.pipeline_access_key_id:

@@ -53,10 +53,10 @@ class Workspace:
     def push(self, *paths: Path) -> list[Pointer]:
         """Send files or folders of the workspace to the bucket, read them back, and return their pointers.
 
-        Objects that the bucket holds with other bytes than their name says are mended.
+        Objects that the bucket holds with other bytes than their name says are repaired.
 
         Raises:
-            StoreError: the store is away, or refused a byte.
+            StoreError: the store is unreachable, or rejected a byte.
             IntegrityError: the bucket does not hold what was sent, even so.
 
         """
@@ -70,14 +70,14 @@ class Workspace:
                 self._bucket.verify(pointer)
             except IntegrityError as error:
                 log.warning("%s; writing the true bytes over them", error)
-                self._mend(pointer)
+                self._repair(pointer)
         return pointers
 
     def pull(self, *pointers: Pointer) -> list[Path]:
         """Bring what each pointer names into a folder of its own and return the paths, in the same order.
 
         Raises:
-            StoreError: the store is away or refuses.
+            StoreError: the store is unreachable or rejects.
             MissingError: the bucket lacks the bytes.
             IntegrityError: the bytes have another md5.
 
@@ -99,7 +99,7 @@ class Workspace:
                 raise IntegrityError(f"DVC pulled something else than {pointer.path} with md5 {pointer.md5}")
         return paths
 
-    def _mend(self, pointer: Pointer) -> None:
+    def _repair(self, pointer: Pointer) -> None:
         """Write what ``pointer`` names over altered objects, which DVC takes for pushed already."""
         objects: dict[str, bytes] = {}
 
@@ -149,7 +149,7 @@ def open_workspace(bucket: Bucket) -> Iterator[Workspace]:
     """Open a workspace whose remote is ``bucket``.
 
     Raises:
-        StoreError: the store is away or refuses.
+        StoreError: the store is unreachable or rejects.
 
     """
     from dvc.repo import Repo

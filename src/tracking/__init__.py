@@ -1,4 +1,4 @@
-"""Experiment tracking: ClearML behind a small interface; offline without an account, or while its server is away.
+"""Experiment tracking: ClearML behind a small interface; offline without an account or a server.
 
 ``python -m src.tracking upload`` sends the sessions that were recorded offline.
 """
@@ -56,7 +56,7 @@ class Tracker:
     def __init__(
         self, settings: TrackingSettings, folder: Path, warn: Callable[[str], None], patience: float = PATIENCE
     ) -> None:
-        """Start; offline sessions go to ``folder``, ``warn`` is told once if the server goes away."""
+        """Start; offline sessions go to ``folder``, ``warn`` is told once if the server becomes unreachable."""
         self._settings, self._folder, self._warn, self._patience = settings, folder, warn, patience
         self._online = settings.clearml_api_access_key is not None
         self._runs: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
@@ -123,7 +123,7 @@ class Tracker:
         if not self._online:
             raise error
         self._online = False
-        self._warn(f"ClearML is away ({error}): offline from now on. Upload later with: {self._upload_command}")
+        self._warn(f"ClearML is unreachable ({error}): offline from now on. Upload later with: {self._upload_command}")
 
 
 def list_sessions(folder: Path) -> list[Path]:
@@ -138,7 +138,7 @@ def upload(settings: TrackingSettings, folder: Path) -> int:
 
     Raises:
         ConfigError: there is no account to send them to.
-        TrackingError: the server is away or refuses.
+        TrackingError: the server is unreachable or rejects.
 
     """
     if settings.clearml_api_access_key is None:

@@ -102,7 +102,7 @@ class Recorder:
             raise TrackingError(f"its process ended: {error}") from error
 
     def end(self, at_once: bool = False) -> None:
-        """End the process: in peace, if it takes the chance."""
+        """End the process; without ``at_once`` it may finish what it was sent."""
         assert self._process.stdin and self._process.stdout
         if not at_once:
             self._process.stdin.close()

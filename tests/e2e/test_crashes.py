@@ -1,4 +1,4 @@
-"""What a stack does when its parts are killed or its disk is full: it mends itself, or ``make up`` does.
+"""What a stack does when its parts are killed or its disk is full: it repairs itself, or ``make up`` does.
 
 The tests of this module share a stack on a small disk and follow one another.
 """

@@ -1,4 +1,4 @@
-"""``make up`` on a machine that is not ready: one line that says what is wrong and how to mend it."""
+"""``make up`` on a machine that is not ready: one line that says what is wrong and how to repair it."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def checkout() -> Iterator[Checkout]:
         yield checkout
 
 
-def refusal(output: str) -> str:
+def rejection(output: str) -> str:
     """Return the one line that is not make's own or progress."""
     (line,) = [line for line in output.splitlines() if line and not line.startswith(("make: ***", "["))]
     return line
@@ -33,7 +33,7 @@ def test_a_busy_port_is_named(checkout: Checkout) -> None:
         taken.listen()
         done = checkout.make("up")
     assert done.returncode != 0
-    line = refusal(done.stdout)
+    line = rejection(done.stdout)
     assert f"port {ports['FRONT_PORT']} is busy (taken by " in line
     assert f"pid {os.getpid()}); set another FRONT_PORT in .env" in line
 
@@ -42,14 +42,14 @@ def test_one_port_for_two_services_is_named(checkout: Checkout) -> None:
     ports = choose_ports(checkout)
     env = checkout.folder / ".env"
     env.write_text(env.read_text().replace(f"={ports['FRONT_PORT']}\n", f"={ports['API_PORT']}\n"))
-    assert f"API_PORT and FRONT_PORT are both {ports['API_PORT']}" in refusal(checkout.make("up").stdout)
+    assert f"API_PORT and FRONT_PORT are both {ports['API_PORT']}" in rejection(checkout.make("up").stdout)
 
 
 def test_a_wrong_key_is_named(checkout: Checkout) -> None:
     choose_ports(checkout)
     env = checkout.folder / ".env"
     env.write_text(env.read_text().replace("\nBUCKET=", "\nBUKCET="))
-    line = refusal(checkout.make("up").stdout)
+    line = rejection(checkout.make("up").stdout)
     assert "BUCKET is missing; BUKCET is unknown (did you mean BUCKET?)" in line
 
 

@@ -100,7 +100,7 @@ def test_a_roll_back_is_followed(bucket: Bucket, trained: list[Pointer], api: Se
     assert get(api, "/release").json()["meta"]["promotion"]["kind"] == "rollback"
 
 
-def test_a_release_with_altered_bytes_is_refused_and_the_old_one_serves(
+def test_a_release_with_altered_bytes_is_rejected_and_the_old_one_serves(
     bucket: Bucket, trained: list[Pointer], api: Service
 ) -> None:
     promote(bucket, trained[0])
@@ -112,26 +112,26 @@ def test_a_release_with_altered_bytes_is_refused_and_the_old_one_serves(
     promoted = trained[1].to_yaml().encode()
     bucket.put(key, good[:-1] + b"x")
     bucket.put(CURRENT, promoted)
-    refused = eventually(lambda: get(api, "/healthcheck").json()["refused"])
-    assert refused["release"] == trained[1].id
-    assert f"{key} has md5" in refused["reason"]
+    rejected = eventually(lambda: get(api, "/healthcheck").json()["rejected"])
+    assert rejected["release"] == trained[1].id
+    assert f"{key} has md5" in rejected["reason"]
     assert get(api, "/healthcheck").json()["status"] == "degraded"
     assert get(api, "/healthcheck").status_code == 200
-    assert "wine_release_refused 1.0" in get(api, "/metrics").text
+    assert "wine_release_rejected 1.0" in get(api, "/metrics").text
     assert predict(api) == before
-    assert api.log.read_text().count("is refused") == 1
+    assert api.log.read_text().count("is rejected") == 1
     bucket.put(key, good)
     eventually(lambda: serves(api, trained[1]))
-    assert get(api, "/healthcheck").json()["refused"] is None
+    assert get(api, "/healthcheck").json()["rejected"] is None
 
 
 @pytest.mark.parametrize("content", [b"", b"outs: []", b"\xff", b"outs: [{md5: ../../x, path: y}]"])
-def test_a_broken_pointer_is_refused(bucket: Bucket, trained: list[Pointer], api: Service, content: bytes) -> None:
+def test_a_broken_pointer_is_rejected(bucket: Bucket, trained: list[Pointer], api: Service, content: bytes) -> None:
     promote(bucket, trained[0])
     eventually(lambda: serves(api, trained[0]))
     good = bucket.get(CURRENT)
     bucket.put(CURRENT, content)
-    assert eventually(lambda: get(api, "/healthcheck").json()["refused"])["release"] is None
+    assert eventually(lambda: get(api, "/healthcheck").json()["rejected"])["release"] is None
     assert predict(api)["release"] == trained[0].id
     bucket.put(CURRENT, good)
     eventually(lambda: get(api, "/healthcheck").json()["status"] == "ok")
@@ -190,7 +190,7 @@ def test_it_outlives_the_store_and_starts_without_it(
         api.start()
         eventually(lambda: "no release yet: the store" in get(api, "/readiness").text)
         assert get(api, "/readiness").status_code == 503
-        assert "release on disk is refused" in api.log.read_text()
+        assert "release on disk is rejected" in api.log.read_text()
     finally:
         api.stop()
 

@@ -148,13 +148,13 @@ def _status(api: Service) -> list[str]:
 
 
 @pytest.mark.parametrize("command", [SERVER, BARE])
-def test_a_body_that_drips_is_refused_at_its_deadline(bucket: Bucket, tmp_path: Path, command: list[str]) -> None:
+def test_a_body_that_drips_is_rejected_at_its_deadline(bucket: Bucket, tmp_path: Path, command: list[str]) -> None:
     with running(tmp_path, command, API_REQUEST_SECONDS="2") as api, connect(api, HEAD) as silent:
         with connect(api, HEAD) as dripping:
             assert 0.5 < drip(dripping, b" ") < 15
         answer = read_all(silent)
         assert answer.startswith(b"HTTP/1.1 408")
-        assert b"the body was not whole within 1 s" in answer
+        assert b"the body was not complete within 1 s" in answer
 
 
 @pytest.mark.parametrize(
@@ -285,14 +285,14 @@ def test_on_sigterm_it_is_not_ready_answers_all_and_ends(
                     assert connection.recv(12) == b"HTTP/1.1 200"
                 answers += 1
             assert answers > 10
-            eventually(lambda: _refuses(api), 10)
+            eventually(lambda: _rejects(api), 10)
             assert api.wait(15) in (0, -signal.SIGTERM)
             assert time.monotonic() - start < 15
             assert not any(map(is_open, (half_a_body, half_a_head, silent)))
         assert "Traceback" not in api.log.read_text()
 
 
-def _refuses(api: Service) -> bool:
+def _rejects(api: Service) -> bool:
     try:
         connect(api).close()
     except ConnectionRefusedError:
@@ -307,7 +307,7 @@ def test_ctrl_c_ends_it_at_once(bucket: Bucket, tmp_path: Path) -> None:
         api.wait(5)
 
 
-def test_more_connections_than_files_are_refused_at_the_start(bucket: Bucket, tmp_path: Path) -> None:
+def test_more_connections_than_files_are_rejected_at_the_start(bucket: Bucket, tmp_path: Path) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with pytest.raises(AssertionError, match=rf"API_MAX_CONNECTIONS: {hard} needs \d+ open files"):
         with running(tmp_path, API_MAX_CONNECTIONS=str(hard)):

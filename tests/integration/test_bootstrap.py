@@ -103,9 +103,9 @@ def test_the_api_reads_the_champion_and_writes_nothing(
     own = Bucket.from_environment()
     champion = Registry(own).current()
     assert champion and Registry(own).load(champion)
-    for refused in (lambda: own.put(CURRENT, b"mine"), lambda: own.get("logs/task.log")):
+    for rejected in (lambda: own.put(CURRENT, b"mine"), lambda: own.get("logs/task.log")):
         with pytest.raises(StoreError, match="AccessDenied"):
-            refused()
+            rejected()
     assert bucket.get(CURRENT) != b"mine"
 
 

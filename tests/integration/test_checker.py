@@ -75,7 +75,7 @@ def test_no_champion_is_wrong(bucket: Bucket) -> None:
     assert check("model").returncode == 1
 
 
-def test_a_store_that_is_away_is_one_line(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_unreachable_is_one_line(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
     done = check()
     assert done.returncode == 1

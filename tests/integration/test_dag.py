@@ -78,7 +78,7 @@ def test_a_run_makes_the_first_champion(airflow: dict[str, str], bucket: Bucket,
     assert champion and champion.meta["task"] == "wine_quality.train_model"
 
 
-def test_bytes_that_no_retry_can_mend_fail_at_once_by_one_clear_line(
+def test_bytes_that_no_retry_can_repair_fail_at_once_by_one_clear_line(
     airflow: dict[str, str], bucket: Bucket, trained: list[Pointer]
 ) -> None:
     Registry(bucket).promote(trained[0], "first", "test", {})
@@ -93,7 +93,7 @@ def test_bytes_that_no_retry_can_mend_fail_at_once_by_one_clear_line(
     assert champion and champion.md5 == trained[0].md5
 
 
-def test_a_store_that_is_away_is_tried_again_and_then_fails(
+def test_a_store_that_is_unreachable_is_tried_again_and_then_fails(
     airflow: dict[str, str], bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")

@@ -77,7 +77,9 @@ def test_cluster_gives_the_same_leaderboard_to_the_last_digit(
     assert list(has_searched.values()) == [True] * WORKERS
 
 
-def test_scheduler_that_is_away_is_told(data_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scheduler_that_is_unreachable_is_told(
+    data_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["--data", str(data_csv), "--into", str(tmp_path)]
     assert learn_models.main([*options, "--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"]) == 1
     assert "no Dask scheduler at tcp://127.0.0.1:1" in capsys.readouterr().err

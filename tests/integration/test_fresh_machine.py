@@ -84,10 +84,10 @@ def test_make_clean_deletes_nothing_before_a_yes(monkeypatch: pytest.MonkeyPatch
         kept, state = checkout.folder / ".env", checkout.folder / ".stack"
         kept.write_text("API_PORT=1\n")
         state.mkdir()
-        refused = checkout.make("clean")
-        assert refused.returncode != 0
-        assert "deletes: .stack .venv" in refused.stdout
-        assert "make clean YES=1" in refused.stdout
+        rejected = checkout.make("clean")
+        assert rejected.returncode != 0
+        assert "deletes: .stack .venv" in rejected.stdout
+        assert "make clean YES=1" in rejected.stdout
         assert state.exists() and (checkout.folder / ".venv").exists()
         done = checkout.make("clean", "YES=1")
         assert done.returncode == 0, done.stdout

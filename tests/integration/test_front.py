@@ -62,16 +62,16 @@ def test_an_api_that_is_not_ready_is_told(trained: list[Pointer], api: Service) 
     assert "API: down" in app.sidebar.error[0].value
 
 
-def test_an_api_that_is_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_api_that_is_unreachable_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("API_URL", address)
     app = page()
     assert not app.exception
     assert f"The API at {address} does not answer" in app.main.error[-1].value
-    assert "API: away" in app.sidebar.error[0].value
+    assert "API: unreachable" in app.sidebar.error[0].value
 
 
-def test_a_release_that_goes_away_between_form_and_answer_is_told(
+def test_a_release_that_becomes_unreachable_between_form_and_answer_is_told(
     bucket: Bucket, trained: list[Pointer], api: Service
 ) -> None:
     Registry(bucket).promote(trained[0], "first", "test", {})

@@ -209,7 +209,7 @@ FORGED: dict[Callable[[], bytes], str] = {
 }
 
 
-def test_forged_models_are_refused_by_name_and_the_old_champion_serves(
+def test_forged_models_are_rejected_by_name_and_the_old_champion_serves(
     bucket: Bucket, trained: list[Pointer], tmp_path: Path
 ) -> None:
     promote(bucket, trained[0])
@@ -221,8 +221,8 @@ def test_forged_models_are_refused_by_name_and_the_old_champion_serves(
         for model, words in FORGED.items():
             forged = forge_release(bucket, trained[1], lambda files: files.update({"model.onnx": model()}))
             bucket.put(CURRENT, forged.to_yaml().encode())
-            eventually(lambda: (get(api, "/healthcheck").json()["refused"] or {}).get("release") == forged.id)
-            assert re.search(words, get(api, "/healthcheck").json()["refused"]["reason"])
+            eventually(lambda: (get(api, "/healthcheck").json()["rejected"] or {}).get("release") == forged.id)
+            assert re.search(words, get(api, "/healthcheck").json()["rejected"]["reason"])
             assert predict(api) == before
     finally:
         api.stop()
@@ -267,7 +267,7 @@ def test_a_model_that_answers_nan_is_an_error_and_no_answer() -> None:
     ],
     ids=["aliases", "nested", "long", "meta is a list", "meta is no number", "half a character", "another folder"],
 )
-def test_a_hostile_pointer_is_refused_at_once_and_may_be_replaced(
+def test_a_hostile_pointer_is_rejected_at_once_and_may_be_replaced(
     bucket: Bucket, trained: list[Pointer], tmp_path: Path, content: bytes
 ) -> None:
     promote(bucket, trained[0])
@@ -276,7 +276,7 @@ def test_a_hostile_pointer_is_refused_at_once_and_may_be_replaced(
     try:
         eventually(lambda: serves(api, trained[0]))
         bucket.client.put_object(Bucket=bucket.name, Key=CURRENT, Body=content)
-        eventually(lambda: get(api, "/healthcheck").json()["refused"], 5)
+        eventually(lambda: get(api, "/healthcheck").json()["rejected"], 5)
         assert predict(api)["release"] == trained[0].id
         with pytest.raises(IntegrityError, match=f"put a release in its place with: .* promote {trained[0].id}"):
             Registry(bucket).current()
@@ -307,7 +307,7 @@ def test_a_frozen_store_is_told_within_seconds(
             health = get(api, "/healthcheck").json()
             assert health["status"] == "degraded"
             assert not health["store"]["reachable"]
-            assert "the last look at the bucket ended" in health["store"]["error"]
+            assert "the last poll of the bucket ended" in health["store"]["error"]
             assert "wine_store_reachable 0.0" in get(api, "/metrics").text
             assert predict(api)["release"] == first.id
         eventually(lambda: get(api, "/healthcheck").json()["status"] == "ok")

@@ -1,4 +1,4 @@
-"""The six steps on a real bucket: what they ship, what they refuse, and that they share nothing else."""
+"""The six steps on a real bucket: what they ship, what they reject, and that they share nothing else."""
 
 import json
 import os
@@ -172,7 +172,7 @@ def test_a_champion_is_never_scored_on_rows_it_was_trained_on(
 
 
 def bad_tables() -> list[tuple[str, Callable[[str], str], str]]:
-    """Return name, change and the words of the refusal."""
+    """Return name, change and the words of the rejection."""
     return [
         ("missing column", lambda text: text.replace(",pH,", ",", 1), "pH"),
         ("renamed column", lambda text: text.replace("alcohol", "ethanol", 1), "alcohol"),
@@ -198,12 +198,12 @@ def test_bad_data_fails_at_pull_data_and_the_champion_stays(
     assert champion and champion.md5 == trained[0].md5
 
 
-def test_data_that_nobody_pushed_is_named_with_its_mend(bucket: Bucket) -> None:
+def test_data_that_nobody_pushed_is_named_with_its_repair(bucket: Bucket) -> None:
     with pytest.raises(MissingError, match="lacks dvc/files/md5.*make data"):
         steps.pull_data()
 
 
-def test_altered_data_is_refused(bucket: Bucket, trained: list[Pointer]) -> None:
+def test_altered_data_is_rejected(bucket: Bucket, trained: list[Pointer]) -> None:
     (key,) = [key for key in bucket.list("dvc/") if len(bucket.get(key)) > 90_000]
     bucket.put(key, bucket.get(key).replace(b"7.4", b"4.7", 1))
     with pytest.raises(IntegrityError, match="altered"):
@@ -211,7 +211,7 @@ def test_altered_data_is_refused(bucket: Bucket, trained: list[Pointer]) -> None
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_every_step_fails_while_the_store_is_away(
+def test_every_step_fails_while_the_store_is_unreachable(
     bucket: Bucket, trained: list[Pointer], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     data, tested, split = committed_data(), trained[0], split_of(trained[0], bucket)

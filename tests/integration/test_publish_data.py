@@ -41,7 +41,7 @@ def test_a_new_table_is_versioned_and_pushed(bucket: Bucket, checkout: Checkout,
     assert (checkout.folder / "data" / "winequality-red.csv").read_bytes() == new_csv.read_bytes()
 
 
-def test_a_store_that_is_away_changes_nothing(
+def test_a_store_that_is_unreachable_changes_nothing(
     bucket: Bucket, checkout: Checkout, new_csv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (checkout.folder / "data.dvc").read_bytes()

@@ -256,7 +256,7 @@ def test_a_release_is_reproduced_from_what_it_records(bucket: Bucket, third: Poi
     assert Registry(bucket).releases() == [third.id]
 
 
-def test_the_store_being_away_is_one_line(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_being_unreachable_is_one_line(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
     done = run_command("current")
     assert done.returncode == 1

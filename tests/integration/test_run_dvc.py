@@ -1,4 +1,4 @@
-"""DVC itself on the bucket that the environment names: it finds good bytes and refuses others, whoever else checks."""
+"""DVC itself on the bucket that the environment names: it finds good bytes and rejects others, whoever else checks."""
 
 import shutil
 import subprocess
@@ -52,7 +52,7 @@ def test_good_data_is_pulled_from_the_bucket(checkout: Checkout, data_in_bucket:
 
 
 @pytest.mark.parametrize("damage", [remove, alter])
-def test_bad_data_is_refused_by_dvc_alone(
+def test_bad_data_is_rejected_by_dvc_alone(
     checkout: Checkout, bucket: Bucket, data_in_bucket: Pointer, damage: Callable[[Bucket, str], None]
 ) -> None:
     damage(bucket, file_key(bucket, committed_data(), wine.FILE))
@@ -77,7 +77,9 @@ def test_no_champion_fails(checkout: Checkout, bucket: Bucket) -> None:
     assert "no champion yet" in done.stdout
 
 
-def test_a_store_that_is_away_is_one_line(checkout: Checkout, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_unreachable_is_one_line(
+    checkout: Checkout, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
     done = pull(checkout)
     assert done.returncode == 1

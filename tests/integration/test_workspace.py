@@ -66,7 +66,7 @@ def test_plain_dvc_pulls_what_the_pointer_names(bucket: Bucket, pushed: Pointer,
     assert (tmp_path / "release" / "a.txt").read_text() == "one"
 
 
-def test_altered_bytes_are_refused_by_name(bucket: Bucket, pushed: Pointer) -> None:
+def test_altered_bytes_are_rejected_by_name(bucket: Bucket, pushed: Pointer) -> None:
     key = content_key(listing(bucket, pushed)["a.txt"])
     bucket.put(key, b"0ne")
     with pytest.raises(IntegrityError, match=f"{key} has md5 .* altered"):
@@ -75,7 +75,7 @@ def test_altered_bytes_are_refused_by_name(bucket: Bucket, pushed: Pointer) -> N
         workspace.pull(pushed)
 
 
-def test_missing_bytes_are_refused_by_name(bucket: Bucket, pushed: Pointer) -> None:
+def test_missing_bytes_are_rejected_by_name(bucket: Bucket, pushed: Pointer) -> None:
     key = content_key(listing(bucket, pushed)["a.txt"])
     bucket.client.delete_object(Bucket=bucket.name, Key=key)
     with open_workspace(bucket) as workspace, pytest.raises(MissingError, match=key):
@@ -83,7 +83,7 @@ def test_missing_bytes_are_refused_by_name(bucket: Bucket, pushed: Pointer) -> N
 
 
 @pytest.mark.parametrize("what", ["file", "listing"])
-def test_a_push_mends_altered_bytes(bucket: Bucket, pushed: Pointer, what: str) -> None:
+def test_a_push_repairs_altered_bytes(bucket: Bucket, pushed: Pointer, what: str) -> None:
     altered = content_key(listing(bucket, pushed)["a.txt"] if what == "file" else pushed.md5)
     bucket.put(altered, b"[]")
     with pytest.raises(IntegrityError):
@@ -97,13 +97,13 @@ def test_a_push_mends_altered_bytes(bucket: Bucket, pushed: Pointer, what: str) 
     bucket.verify(pushed)
 
 
-def test_wrong_keys_are_refused(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_keys_are_rejected(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
-    with pytest.raises(StoreError, match="refuses"), open_workspace(Bucket.from_environment()):
+    with pytest.raises(StoreError, match="rejects"), open_workspace(Bucket.from_environment()):
         pass
 
 
-def test_a_store_that_goes_away_during_the_work_is_a_store_error(
+def test_a_store_that_becomes_unreachable_during_the_work_is_a_store_error(
     own_store: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_workspace(new_bucket(own_store, monkeypatch)) as workspace:

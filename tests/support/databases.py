@@ -21,7 +21,7 @@ NOBODY = 65534
 
 @contextmanager
 def run_postgresql() -> Iterator[str]:
-    """Run PostgreSQL, which refuses to be root's, and yield the address of its database."""
+    """Run PostgreSQL, which rejects to be root's, and yield the address of its database."""
     port, password = free_port(), secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="wine-postgresql-", dir="/tmp") as name:
         folder = Path(name)

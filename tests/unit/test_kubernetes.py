@@ -47,7 +47,7 @@ AIRFLOW_PARTS: dict[str, Object] = {
 
 
 def validate(document: Object) -> None:
-    """Judge a document by the newest of Kubernetes' schemas, which refuse unknown fields."""
+    """Judge a document by the newest of Kubernetes' schemas, which reject unknown fields."""
     kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
 
 
@@ -137,7 +137,7 @@ def test_the_charts_values_are_valid() -> None:
     validate_values(VALUES)
 
 
-def test_a_misspelt_field_is_refused() -> None:
+def test_a_misspelt_field_is_rejected() -> None:
     deployment = deepcopy(DEPLOYMENTS["wine-quality-api"])
     deployment["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError, match="readynessProbe"):
@@ -148,7 +148,7 @@ def test_a_misspelt_field_is_refused() -> None:
         validate_values(values)
 
 
-def test_a_wrong_quantity_in_airflows_values_is_refused() -> None:
+def test_a_wrong_quantity_in_airflows_values_is_rejected() -> None:
     part = deepcopy(VALUES["scheduler"])
     part["resources"]["limits"]["memory"] = ["1Gi"]
     with pytest.raises(kubernetes_validate.ValidationError):

@@ -1,4 +1,4 @@
-"""The search: every combination, the same leaderboard however it was computed, and nothing lost on the way."""
+"""The search: every trial, the same leaderboard however it was computed, and nothing lost on the way."""
 
 import json
 import os
@@ -21,8 +21,8 @@ from src.core.wine import TARGET
 from src.errors import SearchError
 from src.search import leaderboard
 from src.search import trials as search
-from src.search.journal import LEADERBOARD, LOG, MODELS, Logbook
-from src.search.trials import Combination, Result, Rows
+from src.search.journal import LEADERBOARD, LOG, MODELS, Journal
+from src.search.trials import Result, Rows, Trial
 
 COMMAND = [sys.executable, "-m", "src.learn_models"]
 LIMIT = ["LogisticRegression", "--limit", "16"]
@@ -58,17 +58,17 @@ def make_result(task: str, cv: float, test: float, train: float) -> Result:
 
 
 def test_grid_is_numbered_once_and_limited_per_model() -> None:
-    combinations = search.list_combinations(list(GRID))
-    tasks = [one.task for one in combinations]
+    trials = search.list_trials(list(GRID))
+    tasks = [one.task for one in trials]
     assert len(set(tasks)) == len(tasks) > 60
-    few = search.list_combinations(list(GRID), 2)
+    few = search.list_trials(list(GRID), 2)
     assert [one.task for one in few] == ["RFC_1", "RFC_2", "LR_1", "LR_2"]
-    assert all(one in combinations for one in few)
+    assert all(one in trials for one in few)
 
 
 def test_unknown_model_is_named() -> None:
     with pytest.raises(SearchError, match="'SVC' is not in the grid, expected one of RandomForestClassifier"):
-        search.list_combinations(["SVC"])
+        search.list_trials(["SVC"])
 
 
 def test_copies_of_a_wine_never_straddle_the_folds(rows: Rows) -> None:
@@ -79,7 +79,7 @@ def test_copies_of_a_wine_never_straddle_the_folds(rows: Rows) -> None:
 
 
 def test_configured_parameters_are_the_search_s_and_give_the_recorded_figures(rows: Rows) -> None:
-    (chosen,) = [one for one in search.list_combinations([MODEL]) if one.parameters == PARAMETERS]
+    (chosen,) = [one for one in search.list_trials([MODEL]) if one.parameters == PARAMETERS]
     result, _ = search.evaluate(chosen, rows)
     assert result.error is None
     for side, figures in FIGURES.items():
@@ -88,18 +88,18 @@ def test_configured_parameters_are_the_search_s_and_give_the_recorded_figures(ro
 
 
 def test_test_rows_do_not_influence_the_choice(rows: Rows) -> None:
-    (combination,) = search.list_combinations([MODEL], 1)
+    (trial,) = search.list_trials([MODEL], 1)
     labels = rows.test[TARGET].sample(frac=1, random_state=0).to_numpy()
     shuffled = replace(rows, test=rows.test.assign(**{TARGET: labels}))
-    one, other = search.evaluate(combination, rows)[0], search.evaluate(combination, shuffled)[0]
+    one, other = search.evaluate(trial, rows)[0], search.evaluate(trial, shuffled)[0]
     assert one.scores["test"] != other.scores["test"]
     assert one.scores["cv"] == other.scores["cv"]
 
 
 def test_combination_that_fails_or_does_not_converge_is_recorded(rows: Rows) -> None:
-    good = search.list_combinations([MODEL])[0]
-    wrong = Combination("LR_901", MODEL, {**good.parameters, "solver": "liblinear"})
-    lazy = Combination("LR_902", MODEL, {**good.parameters, "max_iter": 1})
+    good = search.list_trials([MODEL])[0]
+    wrong = Trial("LR_901", MODEL, {**good.parameters, "solver": "liblinear"})
+    lazy = Trial("LR_902", MODEL, {**good.parameters, "max_iter": 1})
     results = [search.evaluate(one, rows)[0] for one in (wrong, lazy, good)]
     board = leaderboard.rank(results).set_index("task")
     errors = board["error"].to_dict()
@@ -145,9 +145,9 @@ def test_search_on_two_processes_is_the_same_to_the_last_digit(data_csv: Path, t
 
 
 def test_saved_model_has_the_leaderboard_s_figures(tmp_path: Path, rows: Rows) -> None:
-    (combination,) = search.list_combinations([MODEL], 1)
-    result, model = search.evaluate(combination, rows)
-    Logbook(tmp_path, "f").add(result, model)
+    (trial,) = search.list_trials([MODEL], 1)
+    result, model = search.evaluate(trial, rows)
+    Journal(tmp_path, "f").add(result, model)
     loaded = joblib.load(tmp_path / MODELS / "LR_1.pkl")
     labels = loaded.predict(rows.test[dataset.FEATURE_NAMES])
     assert (labels == rows.test[TARGET]).mean() == pytest.approx(result.scores["test"]["Accuracy"], abs=1e-6)
@@ -177,38 +177,38 @@ def test_interrupted_search_keeps_what_is_done_and_goes_on_from_there(
 
 
 def test_logbook_survives_a_torn_line_and_a_lost_model(tmp_path: Path) -> None:
-    combinations = search.list_combinations([MODEL], 3)
-    logbook = Logbook(tmp_path, "f")
-    for one in combinations:
-        logbook.add(Result(one.task, one.model, one.parameters), b"model")
+    trials = search.list_trials([MODEL], 3)
+    journal = Journal(tmp_path, "f")
+    for one in trials:
+        journal.add(Result(one.task, one.model, one.parameters), b"model")
     log = tmp_path / LOG
     log.write_bytes(log.read_bytes()[:-10])
     (tmp_path / MODELS / "LR_1.pkl").unlink()
 
-    logbook = Logbook(tmp_path, "f", resume=True)
-    assert [one.task for one in logbook.list_missing(combinations)] == ["LR_1", "LR_3"]
-    logbook.add(Result("LR_3", MODEL, combinations[2].parameters), b"model")
+    journal = Journal(tmp_path, "f", resume=True)
+    assert [one.task for one in journal.list_missing(trials)] == ["LR_1", "LR_3"]
+    journal.add(Result("LR_3", MODEL, trials[2].parameters), b"model")
     assert [json.loads(line)["task"] for line in log.read_text().splitlines()] == ["LR_1", "LR_2", "LR_3"]
 
 
 def test_logbook_tries_failed_and_changed_combinations_again(tmp_path: Path) -> None:
-    failed, changed, done = search.list_combinations([MODEL], 3)
-    logbook = Logbook(tmp_path, "f")
-    logbook.add(Result(failed.task, MODEL, failed.parameters, error="ValueError"), b"")
+    failed, changed, done = search.list_trials([MODEL], 3)
+    journal = Journal(tmp_path, "f")
+    journal.add(Result(failed.task, MODEL, failed.parameters, error="ValueError"), b"")
     (tmp_path / MODELS / f"{failed.task}.pkl").write_bytes(b"of an earlier attempt")
-    logbook.add(Result(changed.task, MODEL, {"C": 7}), b"model")
-    logbook.add(Result(done.task, MODEL, done.parameters), b"model")
-    again = Logbook(tmp_path, "f", resume=True)
+    journal.add(Result(changed.task, MODEL, {"C": 7}), b"model")
+    journal.add(Result(done.task, MODEL, done.parameters), b"model")
+    again = Journal(tmp_path, "f", resume=True)
     assert again.list_missing([failed, changed, done]) == [failed, changed]
     assert [result.task for result in again.select([failed, changed, done])] == [failed.task, done.task]
 
 
 def test_logbook_of_other_data_is_not_resumed(tmp_path: Path) -> None:
-    (one,) = search.list_combinations([MODEL], 1)
-    Logbook(tmp_path, "old").add(Result(one.task, MODEL, one.parameters), b"model")
+    (one,) = search.list_trials([MODEL], 1)
+    Journal(tmp_path, "old").add(Result(one.task, MODEL, one.parameters), b"model")
     with pytest.raises(SearchError, match="start anew, without --resume"):
-        Logbook(tmp_path, "new", resume=True)
-    assert Logbook(tmp_path, "new").results == []
+        Journal(tmp_path, "new", resume=True)
+    assert Journal(tmp_path, "new").results == []
     assert (tmp_path / LOG).with_suffix(".log.old").exists() and not list((tmp_path / MODELS).iterdir())
 
 

@@ -132,7 +132,7 @@ def test_a_warning_shows_as_many_digits_as_it_needs(ready: TestClient) -> None:
         ("pH", "\ud800", "valid number"),
     ],
 )
-def test_bad_input_is_refused_by_name(ready: TestClient, field: str, value: Any, words: str) -> None:
+def test_bad_input_is_rejected_by_name(ready: TestClient, field: str, value: Any, words: str) -> None:
     body = json.dumps(EXAMPLE | {field: value})
     answer = ready.post("/predict", content=body, headers=JSON)
     assert answer.status_code == 422
@@ -141,7 +141,7 @@ def test_bad_input_is_refused_by_name(ready: TestClient, field: str, value: Any,
     assert any(word in fault["message"] for word in words.split("|"))
 
 
-def test_a_name_that_utf_8_cannot_spell_is_refused(ready: TestClient) -> None:
+def test_a_name_that_utf_8_cannot_spell_is_rejected(ready: TestClient) -> None:
     body = json.dumps(EXAMPLE | {"\ud800": 1})
     answer = ready.post("/predict", content=body, headers=JSON)
     assert answer.status_code == 422
@@ -149,7 +149,7 @@ def test_a_name_that_utf_8_cannot_spell_is_refused(ready: TestClient) -> None:
 
 @pytest.mark.parametrize("size", [65_537, 10_000_000])
 @pytest.mark.parametrize("in_chunks", [False, True])
-def test_a_body_that_is_too_large_is_refused(ready: TestClient, size: int, in_chunks: bool) -> None:
+def test_a_body_that_is_too_large_is_rejected(ready: TestClient, size: int, in_chunks: bool) -> None:
     body = json.dumps(EXAMPLE).ljust(size).encode()
     content = iter([body[:1000], body[1000:]]) if in_chunks else body
     answer = ready.post("/predict", content=content, headers=JSON)
@@ -184,7 +184,7 @@ def test_a_long_name_is_cut(ready: TestClient) -> None:
     assert len(answer.content) < 1000
 
 
-def test_many_unknown_keys_are_refused_as_fast_as_they_are_parsed(ready: TestClient) -> None:
+def test_many_unknown_keys_are_rejected_as_fast_as_they_are_parsed(ready: TestClient) -> None:
     body = json.dumps(EXAMPLE | {f"colour_{number}": None for number in range(200_000)})
     start = time.perf_counter()
     json.loads(body)
@@ -198,14 +198,14 @@ def test_many_unknown_keys_are_refused_as_fast_as_they_are_parsed(ready: TestCli
 
 
 @pytest.mark.parametrize("field", EXAMPLE)
-def test_a_missing_field_is_refused_by_name(ready: TestClient, field: str) -> None:
+def test_a_missing_field_is_rejected_by_name(ready: TestClient, field: str) -> None:
     answer = ready.post("/predict", json={name: value for name, value in EXAMPLE.items() if name != field})
     assert answer.status_code == 422
     assert answer.json()["detail"] == f"{field}: Field required"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b"null", b"\xff"])
-def test_a_body_that_is_no_object_is_refused(ready: TestClient, body: bytes) -> None:
+def test_a_body_that_is_no_object_is_rejected(ready: TestClient, body: bytes) -> None:
     answer = ready.post("/predict", content=body, headers=JSON)
     assert answer.status_code == 422 if body != b"\xff" else answer.status_code in (400, 422)
     assert answer.headers["content-type"] == "application/problem+json"

@@ -1,4 +1,4 @@
-"""The wine table: what is refused, by which words, and how it is split."""
+"""The wine table: what is rejected, by which words, and how it is split."""
 
 from pathlib import Path
 
@@ -108,14 +108,14 @@ def test_another_salt_gives_another_split(table: pd.DataFrame) -> None:
     assert not dataset.hash_rows(table, "a").equals(dataset.hash_rows(table, "b"))
 
 
-def test_a_class_that_only_the_test_side_has_is_refused(table: pd.DataFrame) -> None:
+def test_a_class_that_only_the_test_side_has_is_rejected(table: pd.DataFrame) -> None:
     _, test = dataset.split(table, SPLIT)
     lone = test[test[TARGET] == 8].head(1)
     with pytest.raises(DataError, match="quality 8 has rows in test and none in train"):
         dataset.split(pd.concat([table[table[TARGET] < 8], lone]), SPLIT)
 
 
-def test_a_test_side_without_rows_is_refused(table: pd.DataFrame) -> None:
+def test_a_test_side_without_rows_is_rejected(table: pd.DataFrame) -> None:
     with pytest.raises(DataError, match="test holds 0 row"):
         dataset.split(table, SplitRule(test_share=0.0))
 

@@ -26,18 +26,18 @@ def test_meta_is_kept_beside_the_content_and_never_shared() -> None:
 
 
 @pytest.mark.parametrize("md5", ["", "x" * 32, "../../etc/passwd", MD5 + "x", MD5.upper()])
-def test_what_is_no_md5_is_refused(md5: str) -> None:
+def test_what_is_no_md5_is_rejected(md5: str) -> None:
     with pytest.raises(IntegrityError, match="md5"):
         Pointer(md5, "release")
 
 
 @pytest.mark.parametrize("path", ["", "/etc", "../x", "a/../../x", "a\\b"])
-def test_a_path_that_leaves_its_folder_is_refused(path: str) -> None:
+def test_a_path_that_leaves_its_folder_is_rejected(path: str) -> None:
     with pytest.raises(IntegrityError, match="path"):
         Pointer(MD5, path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "outs: []", "outs: 3", "outs: [{md5: 1}]", "{", b"\xff\xfe", "a: b"])
-def test_what_is_no_pointer_is_refused(text: str) -> None:
+def test_what_is_no_pointer_is_rejected(text: str) -> None:
     with pytest.raises(IntegrityError):
         Pointer.from_yaml(text)

@@ -1,4 +1,4 @@
-"""A release is whole and predicts, or it is refused."""
+"""A release is complete and predicts, or it is rejected."""
 
 import json
 import os
@@ -48,18 +48,18 @@ def test_a_missing_file_is_named(files: dict[str, bytes], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [release.MODEL_FILE, release.METRICS_FILE, release.PROVENANCE_FILE])
-def test_a_broken_file_is_refused(files: dict[str, bytes], name: str) -> None:
+def test_a_broken_file_is_rejected(files: dict[str, bytes], name: str) -> None:
     with pytest.raises(IntegrityError, match=name):
         release.Release.load(files | {name: files[name][: len(files[name]) // 2]})
 
 
-def test_a_model_of_other_classes_is_refused(files: dict[str, bytes]) -> None:
+def test_a_model_of_other_classes_is_rejected(files: dict[str, bytes]) -> None:
     content = json.loads(files[release.PROVENANCE_FILE]) | {"classes": [5, 6]}
     with pytest.raises(IntegrityError, match="for classes"):
         release.Release.load(files | {release.PROVENANCE_FILE: json.dumps(content).encode()})
 
 
-def test_a_model_of_other_features_is_refused(files: dict[str, bytes]) -> None:
+def test_a_model_of_other_features_is_rejected(files: dict[str, bytes]) -> None:
     content = json.loads(files[release.PROVENANCE_FILE])
     content["features"].pop()
     with pytest.raises(IntegrityError, match="does not predict"):

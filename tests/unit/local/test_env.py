@@ -95,7 +95,7 @@ def test_no_key_is_added_where_it_may_be_misspelt(env: Path) -> None:
         read_env(env)
 
 
-def test_a_missing_file_is_told_with_its_mend(tmp_path: Path) -> None:
+def test_a_missing_file_is_told_with_its_repair(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no .env; write it with: make up"):
         read_env(tmp_path / ".env")
 

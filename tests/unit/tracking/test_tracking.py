@@ -1,4 +1,4 @@
-"""Runs reach ClearML's server when there is one, and offline sessions when there is none or it goes away."""
+"""Runs reach ClearML's server when there is one, and offline sessions when there is none or it becomes unreachable."""
 
 import json
 import os
@@ -126,8 +126,10 @@ def test_server_gets_all_that_was_reported(tmp_path: Path, server: FakeClearml) 
     assert len(server.files) == 2 and list_sessions(tmp_path) == []
 
 
-def test_server_that_is_away_costs_one_warning_and_no_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as closed:  # bound and not listening: refuses whoever calls
+def test_server_that_is_unreachable_costs_one_warning_and_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as closed:  # bound and not listening: rejects whoever calls
         closed.bind(("127.0.0.1", 0))
         set_account(monkeypatch, f"http://127.0.0.1:{closed.getsockname()[1]}")
         started = time.monotonic()
@@ -136,9 +138,9 @@ def test_server_that_is_away_costs_one_warning_and_no_session(tmp_path: Path, mo
         done = upload(tmp_path)
 
     assert seconds < 30
-    assert len(warnings) == 1 and "refused" in warnings[0] and "offline from now on" in warnings[0]
+    assert len(warnings) == 1 and "rejected" in warnings[0] and "offline from now on" in warnings[0]
     assert "2 offline session(s)" in said
-    assert done.returncode == 1 and "refused" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "rejected" in done.stderr and "Traceback" not in done.stderr
     assert len(list_sessions(tmp_path)) == 2
 
 
@@ -156,7 +158,7 @@ def test_server_that_falls_silent_loses_no_run(tmp_path: Path, server: FakeClear
     assert [read_session(file)["task"]["name"] for file in list_sessions(tmp_path)] == ["LR_2", "LR_3"]
 
 
-def test_refused_keys_cost_one_warning(tmp_path: Path, server: FakeClearml) -> None:
+def test_rejected_keys_cost_one_warning(tmp_path: Path, server: FakeClearml) -> None:
     server.refuses_keys = True
     _, warnings = track(tmp_path, "LR_1", "LR_2")
     assert len(warnings) == 1 and "invalid credentials" in warnings[0]
