@@ -6,6 +6,8 @@ code of the day.
 """
 
 # flake8: noqa: F401
+import src  # first: it keeps onnxruntime from reporting
+
 import boto3
 import dotenv
 import dvc.repo
@@ -18,5 +20,3 @@ import skl2onnx
 import sklearn.linear_model
 import sklearn.metrics
 import sklearn.pipeline
-
-import src  # first: it keeps onnxruntime from reporting
