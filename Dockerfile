@@ -64,7 +64,7 @@ RUN uv pip install --only-binary :all: --no-binary antlr4-python3-runtime -r req
 # They write to /opt/airflow and /tmp; without a command of its own, a container is a Celery worker
 FROM base AS pipeline
 COPY --from=pipeline-packages /opt/venv /opt/venv
-COPY local/bootstrap local/bootstrap
+COPY assets/bootstrap assets/bootstrap
 COPY workers workers
 COPY dags dags
 COPY src src

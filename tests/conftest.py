@@ -55,7 +55,7 @@ def no_bucket_but_the_tests() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def data_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the real table, from the bytes that ship with the project."""
-    (content,) = (path for path in (PROJECT / "local/bootstrap").glob("files/md5/*/*") if path.suffix != ".dir")
+    (content,) = (path for path in (PROJECT / "assets/bootstrap").glob("files/md5/*/*") if path.suffix != ".dir")
     return shutil.copyfile(content, tmp_path_factory.mktemp("data") / wine.FILE)
 
 

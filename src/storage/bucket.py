@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -99,6 +99,18 @@ class Bucket:
         self._call("put_object", Key=key, Body=content)
         if self.get(key, len(content)) != content:
             raise IntegrityError(f"{self.name}/{key} does not read back as it was written")
+
+    def check_size(self, pointer: Pointer, files: Mapping[str, str], limits: Limits) -> None:
+        """Make sure that the ``files`` that ``pointer`` names (md5 by path) have not too many bytes, read none of them.
+
+        Raises:
+            MissingError: the bucket lacks one.
+            IntegrityError: they have more than ``limits`` allow.
+
+        """
+        size = sum(self._call("head_object", Key=content_key(md5))["ContentLength"] for md5 in files.values())
+        if size > limits.size:
+            raise IntegrityError(f"{pointer.path} has {size} bytes, expected at most {limits.size}")
 
     def find_etag(self, key: str) -> str | None:
         """Return an object's ETag, None where there is no such object."""

@@ -8,14 +8,14 @@ from src.errors import IntegrityError, MissingError
 from src.storage.bucket import DVC_PREFIX, Bucket, read_files
 from src.storage.workspace import open_workspace
 
-SOURCES = (PROJECT / "local" / "bootstrap", PROJECT / ".dvc" / "cache")  # both laid out as a DVC remote
+SOURCES = (PROJECT / "assets" / "bootstrap", PROJECT / ".dvc" / "cache")  # both laid out as a DVC remote
 
 
 def publish_data(say: Callable[[str], None]) -> None:
-    """Make sure that the bucket is there and holds the data, which comes from ``local/bootstrap`` where it does not.
+    """Make sure that the bucket is there and holds the data, which comes from ``assets/bootstrap`` where it does not.
 
     Raises:
-        MissingError: neither the bucket, nor ``local/bootstrap``, nor DVC's cache has the bytes.
+        MissingError: neither the bucket, nor ``assets/bootstrap``, nor DVC's cache has the bytes.
 
     """
     bucket = Bucket.from_environment()
@@ -25,7 +25,7 @@ def publish_data(say: Callable[[str], None]) -> None:
         bucket.verify(pointer)
         say(f"data {pointer.id}: in the bucket already")
     except (MissingError, IntegrityError):
-        say(f"data {pointer.id}: copying from local/bootstrap to the bucket")
+        say(f"data {pointer.id}: copying from assets/bootstrap to the bucket")
         _copy(pointer, bucket)
 
 
@@ -44,5 +44,5 @@ def _read_local(key: str, _: int) -> bytes:
         path = source / key.removeprefix(f"{DVC_PREFIX}/")
         if path.is_file():
             return path.read_bytes()
-    raise MissingError(f"neither the bucket nor local/bootstrap has {key}, which data.dvc names; "
+    raise MissingError(f"neither the bucket nor assets/bootstrap has {key}, which data.dvc names; "
                        "push it where it was made with: make data CSV=path, or go back: git checkout HEAD~1 data.dvc")

@@ -135,7 +135,7 @@ def keep_listing(pointer: Pointer, bucket: Bucket, cache: Path) -> None:
         objects[key] = bucket.get(key, limit)
         return objects[key]
 
-    list_files(read, pointer, DATA_LIMITS)
+    bucket.check_size(pointer, list_files(read, pointer, DATA_LIMITS), DATA_LIMITS)
     for key, content in objects.items():
         path = cache / key.removeprefix(f"{DVC_PREFIX}/")
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -54,7 +54,7 @@ def test_the_command_makes_bucket_data_and_users_and_may_be_repeated(
         monkeypatch.setenv(f"{name}_ACCESS_KEY_ID", secrets.token_hex(8))
         monkeypatch.setenv(f"{name}_SECRET_ACCESS_KEY", secrets.token_hex(16))
     assert bootstrap.main() == 0
-    assert "copying from local/bootstrap" in capsys.readouterr().out
+    assert "copying from assets/bootstrap" in capsys.readouterr().out
     Bucket.from_environment().verify(committed_data())
     assert bootstrap.main() == 0
     assert "in the bucket already" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config import PROJECT
+from src.config import PROJECT, Limits
 from src.core.pointer import Pointer
 from src.errors import IntegrityError, MissingError, StoreError
 from src.storage.bucket import Bucket, content_key
@@ -64,6 +64,16 @@ def test_plain_dvc_pulls_what_the_pointer_names(bucket: Bucket, pushed: Pointer,
     (tmp_path / "current.dvc").write_text(pushed.with_meta(run="1").to_yaml())
     subprocess.run([*dvc, "pull", "-q", "current.dvc"], cwd=tmp_path, check=True)
     assert (tmp_path / "release" / "a.txt").read_text() == "one"
+
+
+def test_more_bytes_than_allowed_are_not_pulled(
+    bucket: Bucket, pushed: Pointer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.storage.workspace.DATA_LIMITS", Limits(files=2, size=5))
+    with open_workspace(bucket) as workspace:
+        with pytest.raises(IntegrityError, match="release has 6 bytes, expected at most 5"):
+            workspace.pull(pushed)
+        assert not list(workspace.folder.rglob("a.txt"))
 
 
 def test_altered_bytes_are_rejected_by_name(bucket: Bucket, pushed: Pointer) -> None:
