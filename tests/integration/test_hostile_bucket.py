@@ -228,6 +228,52 @@ def test_forged_models_are_rejected_by_name_and_the_old_champion_serves(
         api.stop()
 
 
+def test_a_release_of_another_table_is_rejected_in_words_and_never_answers_500(
+    bucket: Bucket, trained: list[Pointer], tmp_path: Path
+) -> None:
+    def rename(files: dict[str, bytes]) -> None:
+        files["release.json"] = files["release.json"].replace(b'"alcohol"', b'"ethanol"')
+
+    foreign = forge_release(bucket, trained[1], rename)
+    bucket.put(CURRENT, foreign.to_yaml().encode())
+    api = uvicorn(tmp_path)
+    api.start()
+    try:
+        rejected = eventually(lambda: get(api, "/healthcheck").json()["rejected"])
+        assert rejected["reason"].startswith("it has other features than this code (alcohol, ethanol)")
+        for answer in (get(api, "/readiness"), get(api, "/release"), get(api, "/healthcheck")):
+            assert answer.status_code == 503
+        Registry(bucket).promote(trained[0], "better", "test", {})
+        eventually(lambda: serves(api, trained[0]))
+    finally:
+        api.stop()
+
+
+def test_a_model_that_failed_is_not_tried_again_at_each_poll(
+    bucket: Bucket, trained: list[Pointer], tmp_path: Path
+) -> None:
+    forged = forge_release(bucket, trained[1], lambda files: files.update({"model.onnx": answers_nan()}))
+    bucket.put(CURRENT, forged.to_yaml().encode())
+    api = uvicorn(tmp_path)
+    api.start()
+    try:
+        eventually(lambda: get(api, "/healthcheck").json()["rejected"])
+        (process,) = api.processes()
+        ages = []
+
+        def polled_often() -> bool:
+            ages.append(get(api, "/healthcheck").json()["store"]["seconds_since_last_poll"])
+            return len(ages) > 20
+
+        before = process.cpu_times()
+        eventually(polled_often)
+        after = process.cpu_times()
+        assert after.children_user == before.children_user
+        assert min(ages) <= 0.1
+    finally:
+        api.stop()
+
+
 @pytest.mark.parametrize("model", [reads_a_file, never_ends, calls_what_is_no_standard, answers_nan])
 def test_a_forged_model_is_never_promoted(
     bucket: Bucket, trained: list[Pointer], model: Callable[[], bytes]
