@@ -239,7 +239,7 @@ def test_a_shell_and_plain_dvc_hold_exactly_what_the_api_serves(stack: Stack, tm
       "{dvc}" init --no-scm -q; "{dvc}" remote add -d bucket "s3://$BUCKET/dvc"; "{dvc}" pull -q current.dvc"""
     subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True)
     served = stack.release()["metrics"]
-    assert json.loads((tmp_path / "release" / "metrics.json").read_text()) == served
+    assert json.loads((tmp_path / "release" / "metrics.json").read_text()) == {"format": 1, **served}
 
 
 @needs("curl")
