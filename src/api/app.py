@@ -18,11 +18,11 @@ from src.api.limits import BodyLimit, Limits
 from src.api.problems import tell_problems
 from src.api.schemas import Health, Prediction, Problem, RejectedRelease, StoreHealth, Wine
 from src.api.telemetry import Telemetry
-from src.core.wine import FEATURES
+from src.core.wine import FEATURES, NAME, TARGET, TITLE
 from src.settings import ApiSettings, load_environment, read_settings
 from src.storage.bucket import Bucket
 
-DESCRIPTION = "Predicts the quality of a red wine from 11 physico-chemical features, by the current champion."
+DESCRIPTION = f"Predicts the {TARGET} of one {NAME} from {len(FEATURES)} features, by the current champion."
 
 
 @asynccontextmanager
@@ -41,7 +41,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPIOffline(  # Swagger UI comes from the package: a browser at /docs asks no other host
-    title="Wine quality", description=DESCRIPTION, version="1", lifespan=lifespan, redoc_url=None
+    title=TITLE, description=DESCRIPTION, version="1", lifespan=lifespan, redoc_url=None
 )
 app.add_middleware(BodyLimit)
 tell_problems(app)
@@ -70,10 +70,10 @@ async def home() -> Response:
     return RedirectResponse("/docs")
 
 
-@app.post("/predict", responses=PROBLEMS)
+@app.post("/predict", responses=PROBLEMS, description=f"Predict the {TARGET} of one {NAME}.")
 @app.post("/predict/", include_in_schema=False)
 async def predict(request: Request, wine: Wine, live: Live) -> Prediction:
-    """Predict the quality of one wine."""
+    """Predict the class of one row of the table, with its probabilities."""
     telemetry = request.app.state.telemetry
     values = [getattr(wine, feature.field) for feature in FEATURES]
     start = time.perf_counter()
@@ -82,7 +82,7 @@ async def predict(request: Request, wine: Wine, live: Live) -> Prediction:
     telemetry.predictions.labels(live.id).inc()
     classes = live.release.provenance.classes
     return Prediction(
-        predicted_quality=int(labels[0]),
+        predicted=int(labels[0]),
         probabilities={str(label): round(float(p), 6) for label, p in zip(classes, probabilities[0], strict=True)},
         release=live.id,
         warnings=_find_unusual(live, values),
@@ -132,6 +132,7 @@ async def release(live: Live) -> dict[str, Any]:
         "pointer": live.pointer.to_out(),
         "metrics": live.release.metrics.model_dump(exclude={"format"}),
         **live.release.provenance.model_dump(exclude={"format"}),
+        "target": TARGET,
         "meta": live.pointer.meta,
     }
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from src.api.sandbox import try_release
 from src.config import MAX_POINTER_BYTES, RELEASE_LIMITS
 from src.core.pointer import Pointer
-from src.core.release import Release
+from src.core.release import Files, Release
+from src.core.wine import NAME
 from src.errors import IntegrityError, MissingError, StackError, StoreError
 from src.registry import CURRENT, read_pointer
 from src.storage.bucket import DVC_PREFIX, Bucket, Get, read_files
@@ -91,7 +92,7 @@ class Champion:
         try:
             pointer = read_pointer(self._read_cached(CURRENT, MAX_POINTER_BYTES))
             files, objects = _fetch(self._read_cached, pointer)
-            self.live, self._kept = LiveRelease(pointer, Release.load(files, tried=True)), set(objects)
+            self.live, self._kept = LiveRelease(pointer, _load(files)), set(objects)
         except MissingError:
             return
         except StackError as error:
@@ -145,7 +146,7 @@ class Champion:
             if self.live is None or self.live.pointer.md5 != pointer.md5:
                 files, objects = _fetch(self._bucket.get, pointer)
                 try_release(files)
-                live = LiveRelease(pointer, Release.load(files, tried=True))
+                live = LiveRelease(pointer, _load(files))
                 self._unkept = objects | {CURRENT: content}
             else:
                 live = replace(self.live, pointer=pointer)
@@ -195,6 +196,14 @@ class Champion:
                 return file.read(limit)
         except OSError as error:
             raise MissingError(f"{self._cache} lacks {key}") from error
+
+
+def _load(files: Files) -> Release:
+    """Load a release that was tried before, of the table that requests are about."""
+    release = Release.load(files, tried=True)
+    if not release.provenance.is_of_this_table:
+        raise IntegrityError(f"it is of another table than the {NAME}'s; the next daily run makes one of this table")
+    return release
 
 
 def _fetch(get: Get, pointer: Pointer) -> tuple[dict[str, bytes], dict[str, bytes]]:
