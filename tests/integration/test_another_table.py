@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 from streamlit.testing.v1 import AppTest
 
+from src.config import PROJECT
 from src.core.pointer import Pointer
 from src.registry import Registry
 from src.storage.bucket import Bucket
@@ -231,3 +233,21 @@ def test_a_release_that_was_rolled_back_to_another_table_s_does_not_return_by_it
     assert f"{mine.id} was rolled back by a person" in run(other.folder, "-m", "src.pipeline").stdout
     assert eventually(lambda: other.get("/healthcheck").json()["rejected"])
     assert other.predict({})["release"] == mine.id
+
+
+def test_the_documented_steps_give_a_champion(bucket: Bucket, tmp_path: Path) -> None:
+    text = (PROJECT / "docs" / "another-table.md").read_text()
+    rows, module, start = (block for _, block in re.findall(r"```(sh|python)\n(.*?)```", text, re.DOTALL))
+    folder = tmp_path / "project"
+    copy_project(folder)
+    (folder / ".venv").symlink_to(sys.prefix)
+    subprocess.run(["bash", "-ec", rows], cwd=folder, check=True)
+    (folder / "src/core/wine.py").write_text(module)
+    assert start.startswith("make data CSV=iris.csv\n")
+    run(folder, "-m", "src.publish_data", "iris.csv")
+    assert "there is no champion yet" in run(folder, "-m", "src.pipeline").stdout
+    champion = Registry(bucket).current()
+    assert champion
+    provenance = Registry(bucket).load(champion).provenance
+    assert [feature.name for feature in provenance.features][:2] == ["sepal length", "sepal width"]
+    assert provenance.classes == (0, 1, 2)
