@@ -42,6 +42,14 @@ def ask(api: str, method: str, path: str, **content: Any) -> dict[str, Any]:
     raise ApiProblem(f"The API {words}: {body.get('detail', answer.reason_phrase)}")
 
 
+def find_title(api: str) -> str:
+    """Return what the API calls itself; without an answer, what the page is for."""
+    try:
+        return ask(api, "GET", "/openapi.json")["info"]["title"]
+    except ApiProblem:
+        return "Predictions"
+
+
 def show_health(api: str) -> None:
     """Show in the sidebar whether the service can predict, and what is wrong where something is."""
     try:
@@ -66,26 +74,31 @@ def show_release(release: dict[str, Any]) -> None:
         st.sidebar.metric(f"{name} on test", f"{value:.3f}")
 
 
-def ask_for_features(features: list[dict[str, Any]]) -> dict[str, float] | None:
+def ask_for_features(features: list[dict[str, Any]], target: str) -> dict[str, float] | None:
     """Draw the form; returns the features by their snake_case names when it is sent."""
     values = {}
-    with st.form("wine"):
+    with st.form("features"):
         for place, feature in enumerate(features):
             if place % COLUMNS == 0:
                 row = st.columns(COLUMNS)
             column = row[place % COLUMNS]
             unit = f" ({feature['unit']})" if feature["unit"] else ""
             step = 10 ** -decimals(feature)
-            values[feature["name"].replace(" ", "_")] = column.number_input(
+            values[spell(feature["name"])] = column.number_input(
                 f"{feature['name']}{unit}",
-                min_value=0.0,
+                min_value=min(0.0, feature["minimum"]),
                 value=feature["median"],
                 step=step,
                 format=f"%.{decimals(feature)}f",
             )
             column.caption(f"training saw {feature['minimum']:g} to {feature['maximum']:g}")
-        sent = st.form_submit_button("Predict the quality", type="primary")
+        sent = st.form_submit_button(f"Predict the {target}", type="primary")
     return values if sent else None
+
+
+def spell(name: str) -> str:
+    """Return a name as the API's fields spell it."""
+    return name.replace(" ", "_")
 
 
 def decimals(feature: dict[str, Any]) -> int:
@@ -94,31 +107,33 @@ def decimals(feature: dict[str, Any]) -> int:
     return 4 if width < 0.1 else 3 if width < 1 else 2 if width < 5 else 1
 
 
-def show_prediction(prediction: dict[str, Any]) -> None:
+def show_prediction(prediction: dict[str, Any], target: str) -> None:
     """Show the predicted class, the probabilities of all, and what was unusual in the input."""
     left, right = st.columns([1, 2])
-    quality = prediction["predicted_quality"]
-    left.metric("Predicted quality", quality)
-    left.caption(f"with probability {prediction['probabilities'][str(quality)]:.0%}")
+    predicted = prediction[f"predicted_{spell(target)}"]
+    left.metric(f"Predicted {target}", predicted)
+    left.caption(f"with probability {prediction['probabilities'][str(predicted)]:.0%}")
     left.caption(f"answered by release `{prediction['release']}`")
-    chart = pd.DataFrame({"probability": prediction["probabilities"]}).rename_axis("quality")
-    right.bar_chart(chart, x_label="quality", y_label="probability", horizontal=False)
+    chart = pd.DataFrame({"probability": prediction["probabilities"]}).rename_axis(target)
+    right.bar_chart(chart, x_label=target, y_label="probability", horizontal=False)
     for warning in prediction["warnings"]:
         st.warning(warning)
 
 
 def main() -> None:
     """Draw the page."""
-    st.set_page_config(page_title="Wine quality", page_icon="🍷", layout="wide")
-    st.title("Red wine quality")
     api = FrontSettings().api_url
+    title = find_title(api)
+    st.set_page_config(page_title=title, layout="wide")
+    st.title(title)
     show_health(api)
     try:
         release = ask(api, "GET", "/release")
         show_release(release)
-        features = ask_for_features(release["features"])
+        target = release["target"]
+        features = ask_for_features(release["features"], target)
         if features:
-            show_prediction(ask(api, "POST", "/predict", json=features))
+            show_prediction(ask(api, "POST", "/predict", json=features), target)
     except ApiProblem as problem:
         st.error(str(problem))
         st.button("Try again")

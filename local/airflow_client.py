@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 
 from local.settings import StackSettings
+from src.core import wine
 from src.errors import StackError
 
-DAG = "wine_quality"
+DAG = wine.DAG_ID
 ENDED = ("success", "failed")
 TASK_ENDED = ("success", "skipped", "failed", "upstream_failed", "removed")
 

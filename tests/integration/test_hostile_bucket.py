@@ -240,7 +240,7 @@ def test_a_release_of_another_table_is_rejected_in_words_and_never_answers_500(
     api.start()
     try:
         rejected = eventually(lambda: get(api, "/healthcheck").json()["rejected"])
-        assert rejected["reason"].startswith("it has other features than this code (alcohol, ethanol)")
+        assert rejected["reason"].startswith("it is of another table than the wine's, by alcohol, ethanol; update")
         for answer in (get(api, "/readiness"), get(api, "/release"), get(api, "/healthcheck")):
             assert answer.status_code == 503
         Registry(bucket).promote(trained[0], "better", "test", {})
