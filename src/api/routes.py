@@ -79,7 +79,6 @@ async def release(live: Live) -> dict[str, Any]:
     return {
         "id": live.id,
         "version": __version__,
-        "version": __version__,
         "pointer": live.pointer.to_out(),
         "metrics": live.release.metrics.model_dump(exclude={"format"}),
         **live.release.provenance.model_dump(exclude={"format"}),
