@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 
-from local.settings import StackSettings
 from src.errors import StackError
+from src.settings import StackSettings
 
 DAG = "wine_quality"
 ENDED = ("success", "failed")
