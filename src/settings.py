@@ -143,12 +143,8 @@ class TrackingSettings(Settings):
     clearml_project: Key = setting(
         "Project of all ClearML tasks; empty: red-wine-quality", "", default="red-wine-quality"
     )
-    clearml_api_host: Text = setting(
-        "ClearML's API; empty: https://api.clear.ml", "", default="https://api.clear.ml"
-    )
-    clearml_web_host: Text = setting(
-        "ClearML's pages; empty: https://app.clear.ml", "", default="https://app.clear.ml"
-    )
+    clearml_api_host: Text = setting("ClearML's API; empty: https://api.clear.ml", "", default="https://api.clear.ml")
+    clearml_web_host: Text = setting("ClearML's pages; empty: https://app.clear.ml", "", default="https://app.clear.ml")
     clearml_files_host: Text = setting(
         "ClearML's files; empty: https://files.clear.ml", "", default="https://files.clear.ml"
     )
