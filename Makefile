@@ -21,6 +21,9 @@ up: $(INSTALLED)  ## Start the whole stack on 127.0.0.1 and serve the first rele
 env: $(INSTALLED)  ## Write .env with random secrets, or add the keys it lacks
 	@$(PYTHON) -m local.stack env
 
+env-example: $(INSTALLED)  ## Write .env_example and docs/settings.md from src/settings.py
+	@$(PYTHON) -m local.env
+
 down: $(INSTALLED)  ## Stop every process; the data stays
 	@$(PYTHON) -m local.stack down
 
@@ -113,5 +116,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search lock clean
+.PHONY: help up env env-example down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search lock clean
 .DEFAULT_GOAL := help

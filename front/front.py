@@ -1,23 +1,15 @@
 """The page: ``streamlit run ./front/front.py``. It talks to the API over HTTP and to nothing else."""
 
+import os
 from typing import Any
 
 import httpx
 import pandas as pd
 import streamlit as st
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 TIMEOUT = 5.0  # seconds
 COLUMNS = 3
-
-
-class FrontSettings(BaseSettings):
-    """The page's only setting."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
-
-    api_url: str = Field("http://127.0.0.1:8000", description="Address of the prediction service")
+API = "http://127.0.0.1:8000"  # unless API_URL says another
 
 
 class ApiProblem(Exception):
@@ -122,7 +114,7 @@ def show_prediction(prediction: dict[str, Any], target: str) -> None:
 
 def main() -> None:
     """Draw the page."""
-    api = FrontSettings().api_url
+    api = os.environ.get("API_URL") or API
     title = find_title(api)
     st.set_page_config(page_title=title, layout="wide")
     st.title(title)

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 
-from local.settings import StackSettings
 from src.core import wine
 from src.errors import StackError
+from src.settings import StackSettings
 
 DAG = wine.DAG_ID
 ENDED = ("success", "failed")

@@ -20,10 +20,11 @@ import pytest
 import yaml
 
 from local.airflow_client import ENDED, Airflow
-from local.settings import StackSettings, read_env
+from local.env import read_env
 from src.api.schemas import EXAMPLE
 from src.config import PARAMETERS, PROJECT
 from src.pipeline.run import STEPS
+from src.settings import StackSettings
 from tests.support.gitlab import Project
 from tests.support.newcomer import WORSE_C, predict_on_the_page, set_c
 from tests.support.services import eventually

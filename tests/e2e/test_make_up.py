@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from local.airflow_client import Airflow
-from local.settings import StackSettings, read_env
+from local.env import read_env
 from src.api.schemas import EXAMPLE
 from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
 from src.core import dataset, models
@@ -30,6 +30,7 @@ from src.core.wine import TARGET
 from src.errors import StoreError
 from src.pipeline.run import STEPS
 from src.registry import CURRENT
+from src.settings import StackSettings
 from src.storage.bucket import Bucket
 from tests.support.newcomer import WORSE_C, predict_on_the_page, set_c
 from tests.support.services import eventually

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from local.settings import StackSettings
 from src.config import PROJECT
+from src.settings import StackSettings
 
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 TEXT = (PROJECT / "docker-compose.yaml").read_text()
