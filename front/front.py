@@ -33,7 +33,7 @@ def ask(api: str, method: str, path: str, **content: Any) -> dict[str, Any]:
     """
     try:
         answer = httpx.request(method, f"{api.rstrip('/')}{path}", timeout=TIMEOUT, **content)
-        body = answer.json()
+        body: dict[str, Any] = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise ApiProblem(f"The API at {api} does not answer ({type(error).__name__}). Is it running?") from error
     if answer.is_success or path == "/healthcheck":
