@@ -25,7 +25,7 @@ def ask(api: str, method: str, path: str, **content: Any) -> dict[str, Any]:
     """
     try:
         answer = httpx.request(method, f"{api.rstrip('/')}{path}", timeout=TIMEOUT, **content)
-        body = answer.json()
+        body: dict[str, Any] = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise ApiProblem(f"The API at {api} does not answer ({type(error).__name__}). Is it running?") from error
     if answer.is_success or path == "/healthcheck":
@@ -37,7 +37,7 @@ def ask(api: str, method: str, path: str, **content: Any) -> dict[str, Any]:
 def find_title(api: str) -> str:
     """Return what the API calls itself; without an answer, what the page is for."""
     try:
-        return ask(api, "GET", "/openapi.json")["info"]["title"]
+        return str(ask(api, "GET", "/openapi.json")["info"]["title"])
     except ApiProblem:
         return "Predictions"
 

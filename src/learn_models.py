@@ -170,7 +170,7 @@ def _open_backend(options: argparse.Namespace) -> Iterator[None]:
 @contextmanager
 def _open_cluster(scheduler: str) -> Iterator[None]:
     from distributed import CancelledError, Client, KilledWorker
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     try:
         client = Client(scheduler, timeout=PATIENCE)

@@ -23,10 +23,10 @@ def live_release(request: Request) -> LiveRelease:
         HTTPException: 503 while there is none.
 
     """
-    live = request.app.state.champion.live
-    if live is None:
-        raise HTTPException(503, _why_not_ready(request.app.state.champion))
-    return live
+    champion: Champion = request.app.state.champion
+    if champion.live is None:
+        raise HTTPException(503, _why_not_ready(champion))
+    return champion.live
 
 
 Live = Annotated[LiveRelease, Depends(live_release)]

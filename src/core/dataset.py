@@ -32,7 +32,8 @@ def read(path: Path) -> pd.DataFrame:
         more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         lines = "".join(f"\n  line {line}, {problem}" for line, problem in problems[:_SHOWN])
         raise DataError(f"{path.name}: {len(problems)} bad value(s):{lines}{more}")
-    return numbers.astype({TARGET: int} | dict.fromkeys(FEATURE_NAMES, float))
+    table: pd.DataFrame = numbers.astype({TARGET: int} | dict.fromkeys(FEATURE_NAMES, float))
+    return table
 
 
 def write(table: pd.DataFrame, path: Path) -> None:

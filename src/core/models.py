@@ -37,4 +37,5 @@ def export(model: Pipeline) -> bytes:
     from skl2onnx.common.data_types import FloatTensorType
 
     features = [(INPUT, FloatTensorType([None, len(FEATURE_NAMES)]))]
-    return to_onnx(model, initial_types=features, options={"zipmap": False}).SerializeToString()
+    exported: bytes = to_onnx(model, initial_types=features, options={"zipmap": False}).SerializeToString()
+    return exported

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -18,6 +18,9 @@ from src.config import DATA_LIMITS, MAX_LISTING_BYTES, Limits
 from src.core.pointer import Pointer, read_listing
 from src.errors import ConflictError, IntegrityError, MissingError, StoreError
 from src.settings import StoreSettings, read_settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 Get = Callable[[str, int], bytes]  # an object's bytes by its key, of which there may be so many
 DVC_PREFIX = "dvc"
@@ -33,7 +36,7 @@ class Bucket:
     """One bucket; every method raises :class:`StoreError` when the store is unreachable or rejects."""
 
     name: str
-    client: Any
+    client: "S3Client"
 
     @classmethod
     def from_environment(cls) -> "Bucket":
@@ -81,7 +84,8 @@ class Bucket:
             IntegrityError: it has more than ``limit`` bytes.
 
         """
-        return self._call("get_object", limit, Key=key)["Body"]
+        content: bytes = self._call("get_object", limit, Key=key)["Body"]
+        return content
 
     def get_if_changed(self, key: str, etag: str | None, limit: int) -> tuple[bytes, str] | None:
         """Return an object's bytes and ETag, or None where it still has ``etag``; raises as :meth:`get` does."""
@@ -115,9 +119,10 @@ class Bucket:
     def find_etag(self, key: str) -> str | None:
         """Return an object's ETag, None where there is no such object."""
         try:
-            return self._call("head_object", Key=key)["ETag"]
+            etag: str = self._call("head_object", Key=key)["ETag"]
         except MissingError:
             return None
+        return etag
 
     def replace(self, key: str, content: bytes, etag: str | None) -> None:
         """Write an object where it still has ``etag`` (None: where it is not there), and read it back.
@@ -208,7 +213,8 @@ class Bucket:
             size = answer.get("ContentLength")
             if size is None or size > limit:
                 raise IntegrityError(f"{key} has {size} bytes, expected at most {limit}")
-            return answer["Body"].read()
+            content: bytes = answer["Body"].read()
+            return content
         finally:
             answer["Body"].close()
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import boto3
 from minio import MinioAdmin
-from minio.credentials import StaticProvider
+from minio.credentials.providers import StaticProvider
 from minio.error import MinioAdminException
 from pydantic import SecretStr
 from urllib3.exceptions import HTTPError
@@ -73,7 +73,9 @@ def _make_user(
 
 def _open_admin(bucket: Bucket) -> MinioAdmin:
     address = urlsplit(bucket.endpoint)
-    keys = boto3.Session().get_credentials().get_frozen_credentials()
+    keys = boto3.Session().get_credentials()
+    if not keys or not keys.access_key or not keys.secret_key:
+        raise ConfigError("AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is missing")
     return MinioAdmin(
         endpoint=address.netloc,
         credentials=StaticProvider(keys.access_key, keys.secret_key),

@@ -21,8 +21,8 @@ import yaml
 
 from local.airflow_client import ENDED, Airflow
 from local.env import read_env
-from src.api.schemas import EXAMPLE
 from src.config import PARAMETERS, PROJECT
+from src.core.wine import EXAMPLE
 from src.pipeline.run import STEPS
 from src.settings import StackSettings
 from tests.support.gitlab import Project
@@ -75,7 +75,8 @@ class Stack:
 
     def predict(self) -> str:
         """Predict, and return the release that answered."""
-        return httpx.post(self.url("/predict"), json=EXAMPLE, timeout=10).raise_for_status().json()["release"]
+        answer = httpx.post(self.url("/predict"), json=EXAMPLE, timeout=10).raise_for_status()
+        return str(answer.json()["release"])
 
     def predict_or_none(self) -> str | None:
         try:

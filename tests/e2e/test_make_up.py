@@ -23,10 +23,9 @@ import pytest
 
 from local.airflow_client import Airflow
 from local.env import read_env
-from src.api.schemas import EXAMPLE
 from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
 from src.core import dataset, models
-from src.core.wine import TARGET
+from src.core.wine import EXAMPLE, TARGET
 from src.errors import StoreError
 from src.pipeline.run import STEPS
 from src.registry import CURRENT
@@ -50,7 +49,8 @@ class Stack:
         return f"http://127.0.0.1:{self.ports[port]}{path}"
 
     def release(self) -> dict[str, Any]:
-        return httpx.get(self.url("/release"), timeout=10).raise_for_status().json()
+        release: dict[str, Any] = httpx.get(self.url("/release"), timeout=10).raise_for_status().json()
+        return release
 
     def registry(self, *arguments: str) -> str:
         command = [sys.executable, "-m", "src.registry", *arguments]

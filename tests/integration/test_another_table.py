@@ -60,7 +60,9 @@ class Other:
         return httpx.get(self.api.url.replace("/liveness", path), timeout=5)
 
     def predict(self, changed: dict[str, Any]) -> dict[str, Any]:
-        return httpx.post(self.api.url.replace("/liveness", "/predict"), json=self.example | changed, timeout=5).json()
+        url = self.api.url.replace("/liveness", "/predict")
+        answer: dict[str, Any] = httpx.post(url, json=self.example | changed, timeout=5).json()
+        return answer
 
 
 def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -18,10 +18,10 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from src.api.app import app
-from src.api.schemas import EXAMPLE
 from src.api.server import Connection, Connections
 from src.config import PROJECT
 from src.core.pointer import Pointer
+from src.core.wine import EXAMPLE
 from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import new_bucket

@@ -141,7 +141,8 @@ def classifier(*nodes: onnx.NodeProto, weights: Sequence[TensorProto] = (), **mo
         list(weights),
     )
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=10, **more).SerializeToString()
+    content: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=10, **more).SerializeToString()
+    return content
 
 
 def reads_a_file() -> bytes:

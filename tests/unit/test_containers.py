@@ -28,7 +28,7 @@ def needs(name: str) -> set[str]:
 def stage(target: str) -> str:
     """Return the instructions of one of the Dockerfile's final stages."""
     (text,) = re.findall(rf"^FROM base AS {target}$\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL)
-    return text
+    return str(text)
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))

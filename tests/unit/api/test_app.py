@@ -15,9 +15,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from src.api.app import app
-from src.api.schemas import EXAMPLE
 from src.config import PROJECT
 from src.core.pointer import Pointer
+from src.core.wine import EXAMPLE
 from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import committed_data, new_bucket
