@@ -3,7 +3,8 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ Get = Callable[[str, int], bytes]  # an object's bytes by its key, of which ther
 DVC_PREFIX = "dvc"
 PROBE = "registry/probe"  # an object that tells whether the store honours conditions
 LOCKS = Path("/tmp")  # where every process of a machine looks, whatever its TMPDIR
+LOCK_SECONDS = 60.0  # that a change waits for another, which takes less than one where nothing hangs
 _CHANGED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 _UNCHANGED = {"304", "NotModified"}
@@ -130,7 +132,15 @@ class Bucket:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep this machine's other writers out until the block ends."""
+        """Keep this machine's other writers out until the block ends, where the store ignores conditions.
+
+        Raises:
+            StoreError: another process did not let go of the lock.
+
+        """
+        if self._honours_conditions:
+            yield
+            return
         name = hashlib.sha256(f"{self.endpoint}/{self.name}".encode()).hexdigest()[:16]
         path = LOCKS / f"wine-registry-{name}.lock"
         try:
@@ -138,17 +148,20 @@ class Bucket:
         except FileNotFoundError:
             lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o444)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _wait_for(lock, path)
             yield
         finally:
             os.close(lock)
 
     @cached_property
     def _honours_conditions(self) -> bool:
-        """Try whether the store rejects to write over an object that is there (AWS and MinIO do)."""
+        """Try whether the store rejects to write over an object that is there, or has another ETag (AWS does)."""
         self._call("put_object", Key=PROBE, Body=b"")
+        return self._rejects({"IfNoneMatch": "*"}) and self._rejects({"IfMatch": f'"{"0" * 32}"'})
+
+    def _rejects(self, condition: Mapping[str, Any]) -> bool:
         try:
-            self._call("put_object", Key=PROBE, Body=b"", IfNoneMatch="*")
+            self._call("put_object", Key=PROBE, Body=b"", **condition)
         except ConflictError:
             return True
         return False
@@ -229,6 +242,19 @@ def list_files(get: Get, pointer: Pointer, limits: Limits) -> dict[str, str]:
 def content_key(md5: str) -> str:
     """Return the key under which DVC stores the bytes with this md5."""
     return f"{DVC_PREFIX}/files/md5/{md5[:2]}/{md5[2:]}"
+
+
+def _wait_for(lock: int, path: Path) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise StoreError(f"another process of this machine has been changing the registry for {LOCK_SECONDS:g} "
+                                 f"s; find it with: fuser {path}") from error
+        time.sleep(0.02)
 
 
 def _read_verified(get: Get, md5: str, limit: int) -> bytes:
