@@ -9,7 +9,7 @@ WITH_ENV = if [ -f .env ]; then set -a; . ./.env; set +a; unset AWS_PROFILE AWS_
 TESTS ?= tests/unit
 # Everything below the project that is not in a hidden folder
 FIND := find . -type d -name '.?*' -prune -o -type f
-RUBBISH := .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache
+RUBBISH := .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache .hypothesis
 export PYTHONDONTWRITEBYTECODE :=
 
 help:  ## List the targets
