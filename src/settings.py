@@ -79,6 +79,7 @@ class ApiSettings(StoreSettings):
         "Folder that keeps the last good release, so that the service starts while the store is unreachable",
         ".stack/api",
     )
+    api_access_log: float = setting("Share of the requests that the access log shows: 1 for all", "0", ge=0, le=1)
     api_max_body_bytes: int = setting("Most bytes of a request's body; one wine has about 300", "65536", ge=1)
     api_request_seconds: float = setting(
         "Seconds in which the head of a request must have come, and then its body", "10", gt=0

@@ -9,7 +9,8 @@ import resource
 import sys
 
 from src import cli
-from src.api.server import BACKLOG, Server
+from src.api.connection import BACKLOG
+from src.api.server import Server
 from src.errors import ConfigError
 from src.settings import ApiSettings, read_settings
 

@@ -1,5 +1,6 @@
 """The prediction service: ``uvicorn src.api.app:app``."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ from src.api import predict, routes
 from src.api.champion import Champion
 from src.api.limits import BodyLimit, Limits
 from src.api.problems import tell_problems
-from src.api.telemetry import Telemetry
+from src.api.telemetry import CountRequests, Telemetry
 from src.core.wine import FEATURES, NAME, TARGET, TITLE
 from src.settings import ApiSettings, load_environment, read_settings
 from src.storage.bucket import Bucket
@@ -27,9 +28,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.is_leaving = False
     app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds)
     champion = app.state.champion = Champion(Bucket.from_environment(), settings.api_cache, settings.api_poll_seconds)
-    telemetry = app.state.telemetry = Telemetry()
-    telemetry.follow(champion)
+    app.state.telemetry = Telemetry(champion)
     champion.restore()
+    gc.collect()
+    gc.freeze()  # what is loaded stays: no collection looks at it again while requests wait
     with champion.polling():
         yield
 
@@ -38,6 +40,7 @@ app = FastAPIOffline(  # Swagger UI comes from the package: a browser at /docs a
     title=TITLE, description=DESCRIPTION, version=__version__, lifespan=lifespan, redoc_url=None
 )
 app.add_middleware(BodyLimit)
+app.add_middleware(CountRequests)
 app.include_router(predict.router)
 app.include_router(routes.router)
 tell_problems(app)

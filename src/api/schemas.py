@@ -51,6 +51,7 @@ class Prediction(BaseModel):
 
     model_config = ConfigDict(validate_by_name=True)
 
+    id: str = Field(description="Names this answer; later ones are greater")
     predicted: int = Field(alias=ANSWER, description=f"The most probable class, {describe_classes(CLASSES)}")
     probabilities: dict[str, float] = Field(description="Probability of each class")
     release: str = Field(description="Id of the release that answered")

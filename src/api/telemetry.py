@@ -1,53 +1,161 @@
-"""What ``/metrics`` shows, in Prometheus' text format."""
+"""What ``/metrics`` shows, in Prometheus' text format: the sum over all workers, whichever is asked."""
 
-from collections.abc import Iterator
+import os
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+import numpy as np
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.api.champion import Champion
+from src.api.champion import Champion, LiveRelease
+from src.api.counters import Counters, read_counters
 from src.core.table import spell
-from src.core.wine import NAME
+from src.core.wine import FEATURES, NAME
 
 PREFIX = spell(NAME)
+SECONDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+NOWHERE = "none"  # the route of what was rejected before there was one
+REQUESTS, LATENCY, NANOSECONDS, CUT = "requests", "latency", "nanoseconds", "cut"
+PREDICTIONS, UNUSUAL, REJECTED, PID = "predictions", "unusual", "rejected", "pid"
 
 
 class Telemetry(Collector):
-    """Counts predictions, and reads the champion's state when it is asked."""
+    """Counts what is answered, in the event loop's thread, and reads the champion's state when it is asked."""
 
-    def __init__(self) -> None:
-        """Start from zero."""
+    def __init__(self, champion: Champion, path: Path | None = None) -> None:
+        """Count for this worker in the file at ``path``, beside those of the others; alone, in memory."""
         self.registry = CollectorRegistry()
-        self.predictions = Counter(f"{PREFIX}_predictions", "Predictions answered", ["release"], registry=self.registry)
-        self.seconds = Histogram(
-            f"{PREFIX}_prediction_seconds",
-            "Time in the model, in seconds",
-            buckets=(0.00001, 0.0001, 0.001, 0.01, 0.1),
-            registry=self.registry,
-        )
-        self._champion: Champion | None = None
-
-    def follow(self, champion: Champion) -> None:
-        """Show this champion's state."""
-        self._champion = champion
         self.registry.register(self)
+        self._champion, self._path = champion, path
+        self._counters = Counters(path)
+        self._counters.put((PID,), os.getpid())
+        for feature in FEATURES:
+            self._counters.add((UNUSUAL, feature.field), 0)
+        champion.on_reject = self._counters.adder((REJECTED,))
+
+    def count(self, live: LiveRelease, labels: np.ndarray, values: np.ndarray) -> None:
+        """Count rows that were predicted: labels (rows,) for values (rows, features)."""
+        for label, number in zip(*np.unique(labels, return_counts=True), strict=True):
+            self._counters.add((PREDICTIONS, live.id, int(label)), int(number))
+        lowest, highest = np.array(live.ranges, values.dtype).T
+        outside = ((values < lowest) | (values > highest)).sum(axis=0)
+        for number in outside.nonzero()[0]:
+            self._counters.add((UNUSUAL, FEATURES[number].field), int(outside[number]))
+
+    def count_row(self, release: str, label: int, unusual: Sequence[int]) -> None:
+        """Count one row, of which the features at these places are outside what training saw."""
+        self._counters.add((PREDICTIONS, release, label))
+        for number in unusual:
+            self._counters.add((UNUSUAL, FEATURES[number].field))
+
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        add = self._counters.add
+        add((REQUESTS, route, status))
+        add((LATENCY, route, bisect_left(SECONDS, seconds)))
+        add((NANOSECONDS, route), int(seconds * 1e9))
+
+    def count_cut(self, reason: str) -> None:
+        """Count a connection that was ended without an answer."""
+        self._counters.add((CUT, reason))
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the champion's gauges."""
-        if self._champion is None:
-            return
+        """Yield every figure."""
+        workers = {"0": dict(self._counters.items())}
+        if self._path:
+            workers = {path.name: dict(read_counters(path)) for path in sorted(self._path.parent.iterdir())}
+        total: Counter[tuple[str, ...]] = Counter()
+        for one in workers.values():
+            total.update(one)
+        for name, what, labels in (
+            (REQUESTS, "Requests answered", ["route", "status"]),
+            (PREDICTIONS, "Rows predicted", ["release", "class"]),
+            (UNUSUAL, "Inputs outside the range that training saw", ["feature"]),
+            (CUT, "Connections ended without an answer", ["reason"]),
+        ):
+            family = CounterMetricFamily(f"{PREFIX}_{_SPELLED.get(name, name)}", what, labels=labels)
+            for (kind, *values), number in total.items():
+                if kind == name:
+                    family.add_metric(values, number)
+            yield family
+        yield _latencies(total)
+        rejected = max(one.get((REJECTED,), 0) for one in workers.values())  # each worker rejects the same ones
+        yield CounterMetricFamily(f"{PREFIX}_releases_rejected", "Champions that were rejected", rejected)
+        yield from self._describe_champion()
+        yield from _describe_processes({worker: one[(PID,)] for worker, one in workers.items() if (PID,) in one})
+
+    def _describe_champion(self) -> Iterator[Metric]:
         status, live = self._champion.status, self._champion.live
         release = GaugeMetricFamily(f"{PREFIX}_release_info", "1 for the release that is serving", labels=["release"])
         if live:
             release.add_metric([live.id], 1)
         yield release
-        rejected = status.rejection is not None
-        yield _gauge("release_rejected", "1 while the champion is rejected", float(rejected))
+        if live and (promoted := live.promoted_at) is not None:
+            yield _gauge("champion_promoted_timestamp_seconds", "When the champion was promoted", promoted)
+            yield _gauge("champion_age_seconds", "Seconds since the champion was promoted", time.time() - promoted)
+        yield _gauge("release_rejected", "1 while the champion is rejected", float(status.rejection is not None))
         if status.age is not None:
             reachable, age = float(status.store_error is None), status.age
             yield _gauge("store_reachable", "1 if the last poll of the bucket succeeded", reachable)
             yield _gauge("store_poll_age_seconds", "Seconds since the last poll of the bucket", age)
+
+
+_SPELLED = {UNUSUAL: "unusual_inputs", CUT: "connections_cut"}
+
+
+class CountRequests:
+    """Counts each request by its route and status, with the time that its answer took."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Stand before ``app``."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on, and count it when it was answered."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status, start = 500, time.perf_counter()
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            route = getattr(scope.get("route"), "path", NOWHERE)
+            scope["app"].state.telemetry.count_request(route, status, time.perf_counter() - start)
+
+
+def _latencies(total: Counter[tuple[str, ...]]) -> Metric:
+    family = HistogramMetricFamily(f"{PREFIX}_request_seconds", "Time to answer, in seconds", labels=["route"])
+    for route in [name[1] for name in total if name[0] == NANOSECONDS]:
+        counts = [total[LATENCY, route, str(number)] for number in range(len(SECONDS) + 1)]
+        bounds = [*map(str, SECONDS), "+Inf"]
+        buckets = [(bound, float(number)) for bound, number in zip(bounds, accumulate(counts), strict=True)]
+        family.add_metric([route], buckets, total[NANOSECONDS, route] / 1e9)
+    return family
+
+
+def _describe_processes(pids: dict[str, int]) -> Iterator[Metric]:
+    families: dict[str, Metric] = {}
+    for worker, pid in pids.items():
+        for one in ProcessCollector(pid=partial(int, pid), registry=None).collect():
+            family = families.setdefault(one.name, Metric(one.name, one.documentation, one.type))
+            for sample in one.samples:
+                family.add_sample(sample.name, {"worker": worker}, sample.value)
+    yield from families.values()
 
 
 def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:

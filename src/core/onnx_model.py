@@ -1,7 +1,8 @@
 """An ONNX classifier in memory, loaded from bytes that a stranger may have written."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from src.errors import IntegrityError
 
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")  # the standard operators
 ENDLESS = "Loop"  # every other operator's work is bounded by its tensors' sizes
+
+PredictRow = Callable[[Sequence[float]], tuple[int, list[float]]]
 
 
 class Model:
@@ -50,6 +53,36 @@ class Model:
         if not np.isfinite(probabilities).all():
             raise IntegrityError(f"the model gives {probabilities[:1].tolist()} for probabilities")
         return labels, probabilities
+
+    def bind_row(self, rows: np.ndarray) -> PredictRow:
+        """Return a way to predict one row in half the time, for one thread: its buffers are made and named once.
+
+        Where it does not give the answers of :meth:`predict` for each of ``rows``, that is what is returned.
+        """
+        row, label = np.zeros((1, rows.shape[1]), np.float32), np.zeros(1, np.int64)
+        probabilities = np.zeros_like(self.predict(rows[:1])[1])
+        binding, run = self._session.io_binding(), self._session.run_with_iobinding
+        binding.bind_input(self._input, "cpu", 0, row.dtype, row.shape, row.ctypes.data)
+        for name, array in (("label", label), ("probabilities", probabilities)):
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+        def predict(values: Sequence[float]) -> tuple[int, list[float]]:
+            row[0] = values
+            run(binding)
+            found: list[float] = probabilities[0].tolist()
+            if not isfinite(sum(found)):
+                raise IntegrityError(f"the model gives {found} for probabilities")
+            return int(label[0]), found
+
+        try:
+            same = all(predict(one) == self._predict_row(one) for one in rows.tolist())
+        except Exception:  # onnxruntime's own errors share no base class but this one
+            same = False
+        return predict if same else self._predict_row
+
+    def _predict_row(self, values: Sequence[float]) -> tuple[int, list[float]]:
+        labels, probabilities = self.predict(np.array([values]))
+        return int(labels[0]), probabilities[0].tolist()
 
 
 def inspect(content: bytes) -> None:

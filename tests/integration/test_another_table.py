@@ -190,7 +190,7 @@ def test_metrics_are_named_after_it(other: Other) -> None:
     text = other.get("/metrics").text
     for name in (
         "predictions_total",
-        "prediction_seconds_count",
+        "request_seconds_count",
         "release_info",
         "release_rejected",
         "store_reachable",

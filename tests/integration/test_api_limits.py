@@ -15,10 +15,15 @@ import httpx
 import psutil
 import pytest
 import uvicorn
+from prometheus_client import generate_latest
+from starlette.datastructures import State
 from uvicorn.server import ServerState
 
 from src.api.app import app
-from src.api.server import Connection, Connections
+from src.api.champion import Champion
+from src.api.connection import Connections
+from src.api.hot import HotConnection
+from src.api.telemetry import Telemetry
 from src.config import PROJECT
 from src.core.pointer import Pointer
 from src.core.wine import EXAMPLE
@@ -256,12 +261,17 @@ def test_where_few_files_may_be_opened_it_serves_fewer_connections(bucket: Bucke
         assert sum(map(is_open, slow)) > 50
 
 
-def test_where_every_connection_is_being_answered_one_more_is_told_to_come_again() -> None:
+def test_where_every_connection_is_being_answered_one_more_is_told_to_come_again(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    telemetry = Telemetry(Champion(bucket, tmp_path, 1))
+
     async def ask() -> bytes:
         config = uvicorn.Config(app, ws="none")
 
-        def connection() -> Connection:
-            return Connection(Connections(0, 1), config=config, server_state=ServerState(), app_state={})
+        def connection() -> HotConnection:
+            others = Connections(0, 1, State({"telemetry": telemetry}))
+            return HotConnection(others, config=config, server_state=ServerState(), app_state={})
 
         async with await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0) as server:
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -273,6 +283,7 @@ def test_where_every_connection_is_being_answered_one_more_is_told_to_come_again
     answer = asyncio.run(ask())
     assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     assert b"all 0 connections are busy" in answer
+    assert b'wine_requests_total{route="none",status="503"} 1.0' in generate_latest(telemetry.registry)
 
 
 def test_on_sigterm_it_is_not_ready_answers_all_and_ends(
