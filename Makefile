@@ -86,6 +86,12 @@ bench-dag: $(INSTALLED)  ## Compare the wall time of the DAG with that of six em
 bench-search: $(INSTALLED) data/winequality-red.csv  ## Compare the search's time with that of bare scikit-learn
 	@$(PYTHON) -m bench.search
 
+bench-api: $(INSTALLED)  ## Compare the prediction service's speed and size with its limits
+	@$(PYTHON) -m bench.api
+
+bench-peers: $(INSTALLED)  ## Compare its speed with that of MLServer, installed for the purpose
+	@$(PYTHON) -m bench.peers
+
 lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt, and package.json into package-lock.json
 	@$(VENV)/bin/uv pip compile requirements/dev.in --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.txt
@@ -118,5 +124,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env env-example down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search lock clean
+.PHONY: help up env env-example down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search bench-api bench-peers lock clean
 .DEFAULT_GOAL := help

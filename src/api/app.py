@@ -27,7 +27,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = read_settings(ApiSettings)
     app.state.is_leaving = False
     app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds)
-    champion = app.state.champion = Champion(Bucket.from_environment(), settings.api_cache, settings.api_poll_seconds)
+    champion = app.state.champion = Champion(Bucket.from_environment, settings.api_cache, settings.api_poll_seconds)
     app.state.telemetry = Telemetry(champion)
     champion.restore()
     gc.collect()

@@ -1,5 +1,6 @@
 """The live release: one immutable object, replaced by one assignment when the champion changes."""
 
+import gc
 import logging
 import os
 import threading
@@ -104,18 +105,25 @@ class Champion:
     one that it replaced, and nothing else.
     """
 
-    def __init__(self, bucket: Bucket, cache: Path, seconds: float) -> None:
-        """Start with no release; :meth:`restore` and :meth:`poll`, every so many ``seconds``, find one."""
+    def __init__(self, connect: Callable[[], Bucket], cache: Path, seconds: float) -> None:
+        """Start with no release; :meth:`restore` and :meth:`poll`, every so many ``seconds``, find one.
+
+        The first poll calls ``connect``, which takes longer than to start from disk.
+        """
         self.live: LiveRelease | None = None
         self.on_reject: Callable[[], None] = lambda: None
         self._status = PollStatus()
-        self._bucket = bucket
+        self._connect = connect
         self._cache = cache
         self._seconds = seconds
         self._etag: str | None = None
         self._unkept: Mapping[str, bytes] = {}
         self._kept: set[str] = set()
         self._failed: tuple[str, float, str] | None = None  # md5, time and reason of the release that failed last
+
+    @cached_property
+    def _bucket(self) -> Bucket:
+        return self._connect()
 
     @property
     def status(self) -> PollStatus:
@@ -168,6 +176,7 @@ class Champion:
                 except Exception as error:  # the thread must outlive whatever it meets
                     log.exception("polling the champion failed")
                     self._status = replace(self._status, store_error=f"{type(error).__name__}: {error}")
+                gc.freeze()  # what polling needs stays, too
                 if stopped.wait(self._seconds):
                     return
 

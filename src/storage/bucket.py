@@ -11,10 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 from src.config import DATA_LIMITS, MAX_LISTING_BYTES, Limits
 from src.core.pointer import Pointer, read_listing
 from src.errors import ConflictError, IntegrityError, MissingError, StoreError
@@ -43,6 +39,10 @@ class Bucket:
     @classmethod
     def from_environment(cls) -> "Bucket":
         """Return the bucket that ``BUCKET`` and the ``AWS_*`` variables name; nothing is asked of it yet."""
+        import boto3  # takes 0.2 s, for which a service that starts from its last release need not wait
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
         config = Config(connect_timeout=3, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 2})
         name = read_settings(StoreSettings).bucket
         try:
@@ -204,6 +204,8 @@ class Bucket:
             pass
 
     def _call(self, operation: str, limit: int = 0, **arguments: Any) -> Any:
+        from botocore.exceptions import BotoCoreError, ClientError
+
         try:
             answer = getattr(self.client, operation)(Bucket=self.name, **arguments)
             return answer | {"Body": self._read(answer, limit, arguments["Key"])} if "Body" in answer else answer

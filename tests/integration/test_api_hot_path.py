@@ -195,7 +195,7 @@ def test_a_plain_request_never_reaches_the_app(bucket: Bucket, trained: list[Poi
                 return [(await client.post(url, json=body)).status_code for body in (EXAMPLE, {}, EXAMPLE)]
 
     Registry(bucket).promote(trained[0], "first", "test", {})
-    champion = Champion(bucket, tmp_path, 1)
+    champion = Champion(lambda: bucket, tmp_path, 1)
     telemetry = Telemetry(champion)
     champion.poll()
     assert asyncio.run(ask()) == [200, 418, 200]

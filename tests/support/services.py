@@ -49,6 +49,10 @@ class Program:
 
     def start(self) -> None:
         """Run the command."""
+        self.begin()
+
+    def begin(self) -> None:
+        """Run the command and wait for nothing."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, env=self._env, cwd=self._cwd, stdout=log, stderr=log, start_new_session=True
@@ -106,14 +110,16 @@ class Program:
 class Service(Program):
     """A program that answers HTTP."""
 
-    def __init__(self, command: list[str], url: str, log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: list[str], url: str, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
         """Hold the command and the address that it answers at."""
-        super().__init__(command, log, env)
+        super().__init__(command, log, env, cwd)
         self.url = url
 
     def start(self) -> None:
         """Run the command and wait until it answers."""
-        super().start()
+        self.begin()
         eventually(self._answers)
 
     def _answers(self) -> bool:

@@ -1,0 +1,108 @@
+"""``make bench-api``: the prediction service beside its limits, all measured in one run.
+
+Every server has the first core to itself while ``wrk`` asks it from the second, in turns, so that a slow moment of the
+machine meets all of them. Each runs in the environment of the API's image. ``docs/serving.md`` says where time goes.
+"""
+
+import http.client
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+
+from bench.load import Load, keep_release, measure, memory, missing, new_environment, running, server
+from src.core.wine import EXAMPLE
+from tests.support.services import Service
+
+ROUNDS, SECONDS, STARTS = 7, 3, 7
+OURS = ["-m", "src.api", "--port", "PORT"]
+UVICORN = ["-m", "uvicorn", "--no-access-log", "--log-level", "warning", "--port", "PORT"]
+RIVALS = {"bare uvicorn": "bench.rivals:bare", "FastAPI without a model": "bench.rivals:fastapi"}
+
+
+def main() -> int:
+    """Measure and print; returns 1 where a target is missed."""
+    if lacking := missing():
+        print(f"make bench-api: install {lacking}", file=sys.stderr)
+        return 1
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        keep_release(folder / "cache")
+        requirements = ["--no-build", "-r", "requirements/api.in", "-c", "requirements.txt"]
+        python = new_environment(folder / "api", *requirements)
+        size = sum(path.stat().st_size for path in (folder / "api").rglob("*") if path.is_file()) / 1e6
+        ours = server(python, OURS, folder)
+        rivals = {name: server(python, [*UVICORN, app], folder) for name, app in RIVALS.items()}
+        with running(ours, *rivals.values()):
+            loads = measure_in_turns({"ours": ours.url} | {name: one.url for name, one in rivals.items()})
+            megabytes = memory(ours)
+        start = statistics.median(time_start(ours) for _ in range(STARTS))
+    mine = loads["ours"]
+    for server_name, load in loads.items():
+        print(f"{server_name:26}{load.rate:9,.0f} requests/s, p50 {load.p50:.2f} ms, p99 {load.p99:.2f} ms")
+    print(f"\n{'':26}{'ours':>10}{'limit':>10}{'ratio':>8}  target")
+    return report(
+        [
+            ("beside bare uvicorn", mine.rate, loads["bare uvicorn"].rate, 0.5, float.__ge__),
+            ("beside FastAPI, no model", mine.rate, loads["FastAPI without a model"].rate, 2.0, float.__ge__),
+            ("p99 and p50, ms", mine.p99, mine.p50, 2.5, float.__le__),
+            ("memory of a worker, MB", megabytes, 100.0, 1.0, float.__le__),
+            ("start to prediction, s", start, 0.7, 1.0, float.__le__),
+            ("installed packages, MB", size, 240.0, 1.0, float.__le__),
+        ]
+    )
+
+
+def report(rows: list[tuple[str, float, float, float, Callable[[float, float], bool]]]) -> int:
+    """Print ours, the limit, their ratio and what it is to be; returns 1 where one is not."""
+    missed = 0
+    for what, ours, limit, target, holds in rows:
+        ratio, most = ours / limit, "at least" if holds is float.__ge__ else "at most"
+        mark = "" if holds(ratio, target) else "  MISSED"
+        missed += bool(mark)
+        print(f"{what:26}{ours:10,.2f}{limit:10,.2f}{ratio:8.2f}  {most} {target}{mark}")
+    return int(missed > 0)
+
+
+def measure_in_turns(
+    urls: dict[str, str], body: Callable[[str], str] = lambda _: json.dumps(EXAMPLE)
+) -> dict[str, Load]:
+    """Return the medians of several rounds, in each of which every server has its turn; the first only warms up."""
+    rounds: dict[str, list[Load]] = {name: [] for name in urls}
+    for _ in range(ROUNDS + 1):
+        for name, url in urls.items():
+            rounds[name].append(measure(url, SECONDS, body(name)))
+    return {name: _median(loads[1:]) for name, loads in rounds.items()}
+
+
+def _median(loads: list[Load]) -> Load:
+    return Load(*(statistics.median(getattr(load, name) for load in loads) for name in ("rate", "p50", "p99")))
+
+
+def time_start(ours: Service) -> float:
+    """Return the seconds from the command to the first prediction, from the release on disk."""
+    host = urlsplit(ours.url)
+    begun = time.perf_counter()
+    ours.begin()
+    try:
+        while True:
+            connection = http.client.HTTPConnection(host.hostname or "", host.port, timeout=5)
+            try:
+                connection.request("POST", "/predict", json.dumps(EXAMPLE), {"content-type": "application/json"})
+                if connection.getresponse().status == 200:
+                    return time.perf_counter() - begun
+            except OSError:
+                time.sleep(0.005)
+            finally:
+                connection.close()
+            ours.check()
+    finally:
+        ours.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
