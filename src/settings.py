@@ -74,6 +74,7 @@ class ApiSettings(StoreSettings):
     """The prediction service."""
 
     api_port: Port = setting("Port on 127.0.0.1", "8000")
+    api_workers: int = setting("Processes that serve; each takes a core and 100 MB", "1", ge=1, le=64)
     api_poll_seconds: float = setting("Seconds between two polls of the champion's pointer", "2", gt=0)
     api_cache: ProjectPath = setting(
         "Folder that keeps the last good release, so that the service starts while the store is unreachable",
@@ -85,7 +86,8 @@ class ApiSettings(StoreSettings):
         "Seconds in which the head of a request must have come, and then its body", "10", gt=0
     )
     api_max_connections: int = setting(
-        "Most connections at a time; for one more, the one that has owed a request for the longest time is cut",
+        "Most connections of a process at a time; for one more, the one that has owed a request for "
+        "the longest time is cut",
         "1000",
         ge=1,
     )

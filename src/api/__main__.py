@@ -7,10 +7,10 @@ and unread answers too, a cap on connections, and an end within a bound after SI
 import argparse
 import resource
 import sys
+from pathlib import Path
 
 from src import cli
-from src.api.connection import BACKLOG
-from src.api.server import Server
+from src.api.workers import BACKLOG, Workers
 from src.errors import ConfigError
 from src.settings import ApiSettings, read_settings
 
@@ -22,11 +22,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m src.api", description="The prediction service.")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on; default: %(default)s")
     parser.add_argument("--port", type=int, help="the port to listen on; default: API_PORT, else 8000")
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)  # where it counts; its parent tells it so
+    parser.add_argument("--socket", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    return cli.run("api", lambda: _serve(options.host, options.port))
+    return cli.run("api", lambda: _serve(options))
 
 
-def _serve(host: str, port: int | None) -> None:
+def _serve(options: argparse.Namespace) -> int | None:
     settings = read_settings(ApiSettings)
     most = _allow_connections(settings.api_max_connections)
     if most < settings.api_max_connections:
@@ -35,7 +37,17 @@ def _serve(host: str, port: int | None) -> None:
             "this process may open no more files (see: ulimit -Hn)",
             file=sys.stderr,
         )
-    Server(settings.model_copy(update={"api_max_connections": most}), host, port or settings.api_port).run()
+    port = options.port or settings.api_port
+    if settings.api_workers > 1 and options.worker is None:
+        return Workers(settings.api_workers, options.host, port).run()
+    from src.api.server import Server  # takes memory, and the parent of workers serves nothing
+
+    server = Server(settings.model_copy(update={"api_max_connections": most}), options.host, port)
+    if options.worker:
+        server.run_worker(options.socket, options.worker)
+    else:
+        server.run()
+    return None
 
 
 def _allow_connections(most: int) -> int:

@@ -28,7 +28,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.is_leaving = False
     app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds)
     champion = app.state.champion = Champion(Bucket.from_environment, settings.api_cache, settings.api_poll_seconds)
-    app.state.telemetry = Telemetry(champion)
+    app.state.telemetry = Telemetry(champion, getattr(app.state, "counters", None))
     champion.restore()
     gc.collect()
     gc.freeze()  # what is loaded stays: no collection looks at it again while requests wait

@@ -1,12 +1,13 @@
 """The live release: one immutable object, replaced by one assignment when the champion changes."""
 
+import fcntl
 import gc
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -153,7 +154,9 @@ class Champion:
         rejection, store_error = self._status.rejection, None
         try:
             if answer := self._bucket.get_if_changed(CURRENT, self._etag, MAX_POINTER_BYTES):
-                rejection = self._take(*answer)
+                with self._alone():
+                    rejection = self._take(*answer)
+                    self._keep()
         except IntegrityError as error:
             rejection = self._reject(Rejection(None, str(error)))
         except MissingError:
@@ -170,13 +173,16 @@ class Champion:
         stopped = threading.Event()
 
         def poll() -> None:
+            stays = False
             while True:
                 try:
                     self.poll()
                 except Exception as error:  # the thread must outlive whatever it meets
                     log.exception("polling the champion failed")
                     self._status = replace(self._status, store_error=f"{type(error).__name__}: {error}")
-                gc.freeze()  # what polling needs stays, too
+                if not stays:
+                    gc.freeze()  # what polling needs is loaded, and stays too
+                    stays = True
                 if stopped.wait(self._seconds):
                     return
 
@@ -193,9 +199,7 @@ class Champion:
         try:
             pointer = read_pointer(content)
             if self.live is None or self.live.pointer.md5 != pointer.md5:
-                files, objects = _fetch(self._bucket.get, pointer)
-                live = self._try(pointer, files)
-                self._unkept = objects | {CURRENT: content}
+                live = self._find_kept(pointer) or self._fetch_and_try(pointer, content)
             else:
                 live = replace(self.live, pointer=pointer)
         except (IntegrityError, MissingError) as error:
@@ -205,16 +209,42 @@ class Champion:
         self.live, self._etag = live, etag
         return None
 
-    def _try(self, pointer: Pointer, files: Files) -> LiveRelease:
+    def _find_kept(self, pointer: Pointer) -> LiveRelease | None:
+        """Load a release that another worker of this machine has tried, and keeps on the disk that they share."""
+        try:
+            if read_pointer(self._read_cached(CURRENT, MAX_POINTER_BYTES)).md5 != pointer.md5:
+                return None
+            files, objects = _fetch(self._read_cached, pointer)
+            live = LiveRelease.load(pointer, files)
+        except StackError:
+            return None
+        self._unkept, self._kept = {}, set(objects)
+        return live
+
+    def _fetch_and_try(self, pointer: Pointer, content: bytes) -> LiveRelease:
         """Load a release after it was tried elsewhere; what failed once fails at once, until ``TRY_AGAIN`` is over."""
+        files, objects = _fetch(self._bucket.get, pointer)
         if self._failed and self._failed[0] == pointer.md5 and time.monotonic() - self._failed[1] < TRY_AGAIN:
             raise IntegrityError(self._failed[2])
         try:
             try_release(files)
-            return LiveRelease.load(pointer, files)
+            live = LiveRelease.load(pointer, files)
         except IntegrityError as error:
             self._failed = pointer.md5, time.monotonic(), str(error)
             raise
+        self._unkept = objects | {CURRENT: content}
+        return live
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let this machine's other workers wait until the block ends; where nothing can be kept, none need to."""
+        with ExitStack() as stack:
+            with suppress(OSError):
+                self._cache.mkdir(parents=True, exist_ok=True)
+                folder = os.open(self._cache, os.O_RDONLY)
+                stack.callback(os.close, folder)
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
 
     def _reject(self, rejection: Rejection) -> Rejection:
         self._etag = None  # so that the next poll tries again, even where the pointer returns to what it was

@@ -15,7 +15,6 @@ from src.api.telemetry import NOWHERE
 
 MAX_HEAD = 65_536  # bytes of a request that are not its body: its head, and the frames of a body in chunks
 LEAST_FRAME = 5  # bytes around a chunk: a digit and two line ends
-BACKLOG = 256  # connections that may be accepted at once, before any can be cut
 IDLE = 5  # seconds between two requests of a connection, as uvicorn has them
 LATE = 1.0  # second after which a late connection is cut; until then the app may answer 408
 NOTHING, HEAD, BODY = "nothing", "head", "body"

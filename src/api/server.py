@@ -1,18 +1,21 @@
 """The server of ``python -m src.api``: uvicorn with deadlines, a cap on connections, and an end within a bound."""
 
 import asyncio
+import os
 import signal
 import socket
 import time
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from src.api.app import app
-from src.api.connection import BACKLOG, Connections
+from src.api.connection import Connections
 from src.api.hot import HotConnection
+from src.api.workers import BACKLOG
 from src.settings import ApiSettings
 
 
@@ -31,6 +34,7 @@ class Server(uvicorn.Server):
         )
         self._drain_seconds, self._stop_seconds = settings.api_drain_seconds, settings.api_stop_seconds
         self._closes_at: float | None = None
+        self._parent: int | None = None
         protocol: Any = partial(HotConnection, self._connections)
         config = uvicorn.Config(
             app,
@@ -51,9 +55,16 @@ class Server(uvicorn.Server):
         else:
             super().handle_exit(sig, frame)
 
+    def run_worker(self, descriptor: int, counters: Path) -> None:
+        """Serve as one of several, on their parent's socket, and count in a file that the others read."""
+        app.state.counters, self._parent = counters, os.getppid()
+        self.run([socket.socket(fileno=descriptor)])
+
     async def on_tick(self, counter: int) -> bool:
-        """Look after the connections ten times a second."""
+        """Look after the connections ten times a second; without its parent, a worker leaves."""
         self._connections.sweep()
+        if self._parent not in (None, os.getppid()) and self._closes_at is None:
+            self.handle_exit(signal.SIGTERM, None)
         if self._closes_at is not None and time.monotonic() >= self._closes_at and not self.should_exit:
             super().handle_exit(signal.SIGTERM, None)
         return await super().on_tick(counter)
