@@ -121,6 +121,7 @@ def test_a_release_with_altered_bytes_is_rejected_and_the_old_one_serves(
     assert get(api, "/healthcheck").json()["status"] == "degraded"
     assert get(api, "/healthcheck").status_code == 200
     assert "wine_release_rejected 1.0" in get(api, "/metrics").text
+    assert "wine_releases_rejected_total 1.0" in get(api, "/metrics").text
     assert predict(api) == before
     assert api.log.read_text().count("is rejected") == 1
     bucket.put(key, good)
@@ -204,3 +205,19 @@ def test_a_wrong_setting_stops_the_start_and_names_itself(bucket: Bucket, tmp_pa
     done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode != 0
     assert "API_POLL_SECONDS: input should be a valid number" in done.stderr
+
+
+def test_a_store_that_takes_requests_and_never_answers_shows_within_ten_seconds(
+    own_store: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_bucket(own_store, monkeypatch)
+    api = uvicorn(tmp_path)
+    try:
+        api.start()
+        eventually(lambda: get(api, "/healthcheck").json()["store"]["reachable"])
+        with own_store.paused():
+            eventually(lambda: not get(api, "/healthcheck").json()["store"]["reachable"], 10)
+            assert "wine_store_reachable 0.0" in get(api, "/metrics").text
+        eventually(lambda: get(api, "/healthcheck").json()["store"]["reachable"])
+    finally:
+        api.stop()

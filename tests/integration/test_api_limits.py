@@ -332,3 +332,20 @@ def test_too_few_files_for_one_connection_stop_the_start(bucket: Bucket, tmp_pat
     with pytest.raises(AssertionError, match="this process may open 384 files, and needs more than 384"):
         with running(tmp_path, shell='ulimit -n 384; exec "$0" "$@"'):
             pass
+
+
+def test_what_is_rejected_before_the_app_leaves_a_trace(hasty: Service) -> None:
+    json = {"content-type": "application/json"}
+    for sent in (b"no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\nhost: x\r\nlong: " + b"x" * 70_000):
+        with connect(hasty, sent) as connection:
+            assert read_all(connection)
+    url = hasty.url.replace("liveness", "predict")
+    assert httpx.post(url, content=b" " * 70_000, headers=json).status_code == 413
+    with connect(hasty, HEAD) as silent, connect(hasty, HALF_A_HEAD) as late:
+        assert read_all(silent).startswith(b"HTTP/1.1 408")
+        assert read_all(late) == b""
+    assert httpx.get(hasty.url.replace("liveness", "nothing")).status_code == 404
+    text = httpx.get(hasty.url.replace("liveness", "metrics")).text
+    for route, status in (("none", 400), ("none", 431), ("none", 413), ("/predict", 408), ("none", 404)):
+        assert f'wine_requests_total{{route="{route}",status="{status}"}}' in text
+    assert 'wine_connections_cut_total{reason="late"}' in text

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
@@ -246,6 +247,38 @@ def test_metrics_count_predictions_by_release(ready: TestClient, release: Pointe
     text = ready.get("/metrics").text
     assert f'wine_release_info{{release="{release.id}"}} 1.0' in text
     assert "wine_store_reachable 1.0" in text
+
+
+def test_metrics_count_requests_rows_and_unusual_inputs(ready: TestClient, release: Pointer) -> None:
+    def figures() -> dict[str, float]:
+        lines = [line.rpartition(" ") for line in ready.get("/metrics").text.splitlines() if line[0] != "#"]
+        return {name: float(value) for name, _, value in lines}
+
+    before = figures()
+    ready.post("/predict", json=EXAMPLE | {"alcohol": 20, "pH": 1.5})
+    ready.post("/predict", json=EXAMPLE | {"pH": 1.5})
+    ready.post("/predict", json={})
+    live, rows = app.state.champion.live, np.array([[*EXAMPLE.values()]] * 3, np.float32)
+    rows[1:, 0] = 0.5, 99
+    app.state.telemetry.count(live, np.array([5, 5, 8]), rows)
+    after = figures()
+    raised = {name: value - before.get(name, 0) for name, value in after.items() if name.startswith("wine_")}
+    assert raised['wine_requests_total{route="/predict",status="200"}'] == 2
+    assert raised['wine_requests_total{route="/predict",status="422"}'] == 1
+    assert raised['wine_requests_total{route="/metrics",status="200"}'] == 1
+    assert raised['wine_request_seconds_count{route="/predict"}'] == 3
+    assert raised['wine_request_seconds_bucket{le="+Inf",route="/predict"}'] == 3
+    assert 0 < raised['wine_request_seconds_sum{route="/predict"}'] < 3
+    assert raised[f'wine_predictions_total{{class="8",release="{release.id}"}}'] >= 1
+    assert sum(value for name, value in raised.items() if name.startswith("wine_predictions_total")) == 5
+    inputs = {name: value for name, value in raised.items() if name.startswith("wine_unusual_inputs_total") and value}
+    expected = {"alcohol": 1, "pH": 2, "fixed_acidity": 2}
+    assert inputs == {f'wine_unusual_inputs_total{{feature="{name}"}}': value for name, value in expected.items()}
+    assert after["wine_champion_promoted_timestamp_seconds"] + after["wine_champion_age_seconds"] == pytest.approx(
+        time.time(), abs=60
+    )
+    assert after["wine_releases_rejected_total"] == 0
+    assert after['process_resident_memory_bytes{worker="0"}'] > 10_000_000
 
 
 def test_an_unknown_path_is_a_problem_too(ready: TestClient) -> None:
