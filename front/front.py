@@ -24,7 +24,8 @@ def ask(api: str, method: str, path: str, **content: Any) -> dict[str, Any]:
 
     """
     try:
-        answer = httpx.request(method, f"{api.rstrip('/')}{path}", timeout=TIMEOUT, **content)
+        headers = {"X-API-Key": key} if (key := os.environ.get("FRONT_API_KEY")) else {}
+        answer = httpx.request(method, f"{api.rstrip('/')}{path}", headers=headers, timeout=TIMEOUT, **content)
         body: dict[str, Any] = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise ApiProblem(f"The API at {api} does not answer ({type(error).__name__}). Is it running?") from error

@@ -65,7 +65,7 @@ def own_variables(settings: StackSettings, values: Mapping[str, str]) -> dict[st
     return {
         "store": dict(zip(("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"), root, strict=True)),
         "api": told("API_") | bucket | dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), api, strict=True)),
-        "front": told("API_URL"),
+        "front": told("API_URL", "FRONT_API_KEY"),
         "airflow-api-server": airflow,
         "airflow-scheduler": airflow | bucket | told("CLEARML_", "GIT_COMMIT"),  # its workers run the tasks
         "airflow-dag-processor": airflow,

@@ -234,7 +234,9 @@ def _make_first_release(settings: StackSettings, airflow: Airflow) -> dict[str, 
 
 
 def _show_summary(settings: StackSettings, release: dict[str, Any]) -> None:
-    answer = httpx.post(f"{_api(settings)}/predict", json=EXAMPLE, timeout=10).raise_for_status()
+    key = _key(settings)
+    answer = httpx.post(f"{_api(settings)}/predict", json=EXAMPLE, headers=key, timeout=10).raise_for_status()
+    header = "-H 'X-API-Key: …' " if key else ""
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in release["metrics"]["test"].items())
     password = settings.airflow_password.get_secret_value()
     print(f"""
@@ -244,7 +246,7 @@ Airflow    http://127.0.0.1:{settings.airflow_port}  (user {settings.airflow_use
 Release    {release["id"]}  ({metrics} on {release["model"]}'s test rows)
 
 Try it:
-curl -s {_api(settings)}/predict -H 'content-type: application/json' -d '{json.dumps(EXAMPLE)}'
+curl -s {_api(settings)}/predict -H 'content-type: application/json' {header}-d '{json.dumps(EXAMPLE)}'
 {answer.text}
 """)
 
@@ -256,7 +258,7 @@ def _states_of(names: tuple[str, ...]) -> list[dict[str, Any]]:
 
 def _release(settings: StackSettings) -> dict[str, Any] | None:
     try:
-        answer = httpx.get(f"{_api(settings)}/release", timeout=5)
+        answer = httpx.get(f"{_api(settings)}/release", headers=_key(settings), timeout=5)
     except httpx.HTTPError:
         return None
     return answer.json() if answer.is_success else None
@@ -272,6 +274,10 @@ def _answers(url: str) -> bool | None:
 
 def _api(settings: StackSettings) -> str:
     return f"http://127.0.0.1:{settings.api_port}"
+
+
+def _key(settings: StackSettings) -> dict[str, str]:
+    return {"X-API-Key": settings.api_keys[0].get_secret_value()} if settings.api_keys else {}
 
 
 def _who_has(port: int) -> str:

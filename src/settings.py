@@ -12,7 +12,7 @@ from secrets import token_bytes, token_hex, token_urlsafe
 from typing import Annotated, Any, TypeVar
 
 from dotenv import load_dotenv
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from src.config import PROJECT
 from src.errors import ConfigError
@@ -23,6 +23,7 @@ Text = Annotated[str, Field(min_length=1)]
 Key = Annotated[str, Field(min_length=3)]
 Secret = Annotated[SecretStr, Field(min_length=8)]
 UrlSafe = Annotated[str, Field(min_length=8, pattern=r"^[A-Za-z0-9._~-]+$", repr=False)]
+SPLIT = BeforeValidator(lambda text: tuple(word for one in text.split(",") if (word := one.strip())))
 ProjectPath = Annotated[Path, AfterValidator(lambda path: PROJECT / path)]
 
 
@@ -81,6 +82,13 @@ class ApiSettings(StoreSettings):
         ".stack/api",
     )
     api_access_log: float = setting("Share of the requests that the access log shows: 1 for all", "0", ge=0, le=1)
+    api_keys: Annotated[tuple[Secret, ...], SPLIT] = setting(
+        "Keys of 8 characters or more, separated by commas; a client must send one as X-API-Key. Empty: none is needed",
+        "",
+    )
+    api_cors_origins: Annotated[tuple[str, ...], SPLIT] = setting(
+        "Sites whose pages may ask from a browser, as https://example.com, separated by commas; empty: none", ""
+    )
     api_max_body_bytes: int = setting("Most bytes of a request's body; one wine has about 300", "65536", ge=1)
     api_request_seconds: float = setting(
         "Seconds in which the head of a request must have come, and then its body", "10", gt=0
@@ -122,6 +130,7 @@ class FrontSettings(Settings):
 
     front_port: Port = setting("Port on 127.0.0.1", "8501")
     api_url: Text = setting("Address of the prediction service, as the page reaches it", "http://127.0.0.1:${API_PORT}")
+    front_api_key: Secret | None = setting("One of API_KEYS, where there are any: the page sends it", "")
 
 
 class AirflowSettings(Settings):

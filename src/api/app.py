@@ -10,9 +10,11 @@ from fastapi_offline import FastAPIOffline
 from src import __version__
 from src.api import predict, routes
 from src.api.champion import Champion
+from src.api.keys import Keys
 from src.api.limits import BodyLimit, Limits
 from src.api.problems import tell_problems
-from src.api.telemetry import CountRequests, Telemetry
+from src.api.requests import Cors, Requests
+from src.api.telemetry import Telemetry
 from src.core.wine import FEATURES, NAME, TARGET, TITLE
 from src.settings import ApiSettings, load_environment, read_settings
 from src.storage.bucket import Bucket
@@ -26,6 +28,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     load_environment()
     settings = read_settings(ApiSettings)
     app.state.is_leaving = False
+    app.state.keys = Keys([key.get_secret_value() for key in settings.api_keys])
+    app.state.origins = settings.api_cors_origins
     app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds)
     champion = app.state.champion = Champion(Bucket.from_environment, settings.api_cache, settings.api_poll_seconds)
     app.state.telemetry = Telemetry(champion, getattr(app.state, "counters", None))
@@ -40,7 +44,9 @@ app = FastAPIOffline(  # Swagger UI comes from the package: a browser at /docs a
     title=TITLE, description=DESCRIPTION, version=__version__, lifespan=lifespan, redoc_url=None
 )
 app.add_middleware(BodyLimit)
-app.add_middleware(CountRequests)
+app.add_middleware(Requests)
+app.add_middleware(Cors)
 app.include_router(predict.router)
 app.include_router(routes.router)
+app.include_router(routes.probes)
 tell_problems(app)

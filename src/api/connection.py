@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from src.api.limits import CLOSE
 from src.api.problems import problem
+from src.api.requests import IS_LOGGED
 from src.api.telemetry import NOWHERE
 
 MAX_HEAD = 65_536  # bytes of a request that are not its body: its head, and the frames of a body in chunks
@@ -92,6 +93,7 @@ class Connection(HttpToolsProtocol):
         self._others = others
         self._part = HEAD  # the part of a request that is on its way
         self._overhead = 0  # bytes of it that are not its body
+        self._is_logged = False
 
     def connection_made(self, transport: Any) -> None:
         """Take the connection where there is room, or can be made."""
@@ -132,13 +134,14 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Expect the rest of a head."""
         self._part = HEAD
+        self._is_logged = self._others.logged > random()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Expect a body; the parser says next where there is none."""
         self._part = BODY
-        self.access_log = self._others.logged > random()
         super().on_headers_complete()
+        self.scope["state"][IS_LOGGED] = self._is_logged
         if self._others.is_leaving:
             self.cycle.keep_alive = False
 

@@ -5,7 +5,6 @@ each within its limits. Whatever is different in any way goes unchanged to the a
 were not there: no rejection is worded here. ``docs/serving.md`` has the figures.
 """
 
-from random import random
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -14,16 +13,18 @@ from msgspec.structs import astuple
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from src.api.connection import BODY, NOTHING, Connection
+from src.api.keys import HEADER
 from src.api.predict import answer
+from src.api.requests import HEADER as ID
+from src.api.requests import choose_id
 from src.api.schemas import Wine
 
 PATH = "/predict"
 MOST = 4096  # bytes of a body; one row has about 300
 # A request with one of these asks for more than a prediction.
-UNUSUAL = frozenset(
-    [b"authorization", b"expect", b"origin", b"transfer-encoding", b"upgrade", b"x-api-key", b"x-request-id"]
-)
+UNUSUAL = frozenset([b"expect", b"origin", b"transfer-encoding", b"upgrade"])
 URL = PATH.encode()
+KEY = HEADER.lower().encode()
 
 
 def _row() -> Any:
@@ -42,6 +43,7 @@ class HotConnection(Connection):
     """A connection that answers what it can before the app is asked."""
 
     _held: bytes | None = None  # what has come of a body that may be answered here
+    _request_id: bytes | None = None
 
     def on_headers_complete(self) -> None:
         """Hold a request back that may be answered here."""
@@ -103,16 +105,21 @@ class HotConnection(Connection):
         if self.flow.write_paused or not (self.cycle is None or self.cycle.response_complete):
             return False
         kind, length, limits = b"", MOST, others.state.limits
+        key = self._request_id = None
         for name, value in self.headers:
             if name == b"content-type":
                 kind = value
             elif name == b"content-length":
                 length = int(value)
+            elif name == KEY:
+                key = value
+            elif name == ID:
+                self._request_id = value
             elif name in UNUSUAL:
                 return False
         if kind != b"application/json" or length > min(MOST, limits.bytes_of.get(PATH, limits.bytes)):
             return False
-        return not others.is_leaving and others.logged <= random()  # the app's answer is logged
+        return others.state.keys.accept(key) and not others.is_leaving and not self._is_logged
 
     def _answer(self, body: bytes) -> bytes | None:
         """Return the whole answer; None where it is the app's to give."""
@@ -126,8 +133,10 @@ class HotConnection(Connection):
             return None
         state.telemetry.count_request(PATH, 200, perf_counter() - start)
         self.server_state.total_requests += 1
-        return b"%bcontent-length: %d\r\ncontent-type: application/json\r\n\r\n%b" % (
+        return b"%b%b: %b\r\ncontent-length: %d\r\ncontent-type: application/json\r\n\r\n%b" % (
             self._head(),
+            ID,
+            choose_id(self._request_id),
             len(content),
             content,
         )

@@ -1,7 +1,8 @@
 """What went wrong, told as problem+json (RFC 9457): never a stack trace, never longer than a person reads."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,8 @@ from starlette.exceptions import HTTPException
 
 from src.api.schemas import MOST_FAULTS, UNTOLD, Problem
 
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
+MEDIA_TYPE = "application/problem+json"
 LONGEST = 100  # characters of what the client sent; more would send back as much as came
 
 
@@ -20,7 +23,7 @@ def problem(
 ) -> Response:
     """Return an answer that says what went wrong."""
     content = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=list(errors))
-    return JSONResponse(content.model_dump(), status, headers, media_type="application/problem+json")
+    return JSONResponse(content.model_dump(exclude_none=True), status, headers, media_type=MEDIA_TYPE)
 
 
 def tell_problems(app: FastAPI) -> None:
@@ -28,6 +31,17 @@ def tell_problems(app: FastAPI) -> None:
     app.exception_handler(RequestValidationError)(_reject_input)
     app.exception_handler(HTTPException)(_reject)
     app.exception_handler(Exception)(_fail)
+    app.openapi = partial(_declare_problems, app.openapi)  # type: ignore[method-assign]
+
+
+def _declare_problems(describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the app's OpenAPI document, in which problems have the content type that they are sent with."""
+    document = describe()
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    for content in [answer.get("content", {}) for one in operations for answer in one["responses"].values()]:
+        for kind in [kind for kind, one in content.items() if one.get("schema") == PROBLEM]:
+            content[MEDIA_TYPE] = content.pop(kind)
+    return document
 
 
 async def _reject_input(request: Request, error: RequestValidationError) -> Response:

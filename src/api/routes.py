@@ -10,10 +10,23 @@ from starlette.exceptions import HTTPException
 
 from src import __version__
 from src.api.champion import Champion, LiveRelease
-from src.api.schemas import Health, Problem, RejectedRelease, StoreHealth
-from src.core.wine import TARGET
+from src.api.keys import require_key
+from src.api.schemas import (
+    Alive,
+    Health,
+    KnownFeature,
+    Problem,
+    Ready,
+    RejectedRelease,
+    ReleaseDescription,
+    StoreHealth,
+)
+from src.core.release import FeatureRange
+from src.core.table import Feature
+from src.core.wine import FEATURES, TARGET
 
-router = APIRouter()
+probes = APIRouter(tags=["Health"])
+router = APIRouter(tags=["About"], dependencies=[Depends(require_key)])
 
 
 def live_release(request: Request) -> LiveRelease:
@@ -32,27 +45,27 @@ def live_release(request: Request) -> LiveRelease:
 Live = Annotated[LiveRelease, Depends(live_release)]
 
 
-@router.get("/", include_in_schema=False)
+@probes.get("/", include_in_schema=False)
 async def home() -> Response:
     """Show the documentation."""
     return RedirectResponse("/docs")
 
 
-@router.get("/liveness")
-async def liveness() -> dict[str, str]:
+@probes.get("/liveness")
+async def liveness() -> Alive:
     """Say that the process answers."""
-    return {"status": "alive"}
+    return Alive()
 
 
-@router.get("/readiness", responses={503: {"model": Problem}})
-async def readiness(request: Request, live: Live) -> dict[str, str]:
+@probes.get("/readiness", responses={503: {"model": Problem}})
+async def readiness(request: Request, live: Live) -> Ready:
     """Say whether a verified release is loaded, and new requests are welcome."""
     if request.app.state.is_leaving:
         raise HTTPException(503, "the service is about to stop")
-    return {"status": "ready", "release": live.id}
+    return Ready(release=live.id)
 
 
-@router.get("/healthcheck", responses={503: {"model": Health}})
+@probes.get("/healthcheck", responses={503: {"model": Health, "description": "It cannot predict"}})
 async def healthcheck(request: Request, response: Response) -> Health:
     """Show the service's parts; 503 when it cannot predict."""
     champion: Champion = request.app.state.champion
@@ -73,24 +86,32 @@ async def healthcheck(request: Request, response: Response) -> Health:
     )
 
 
-@router.get("/release", responses={503: {"model": Problem}})
-async def release(live: Live) -> dict[str, Any]:
+@router.get("/release", responses={401: {"model": Problem}, 503: {"model": Problem}})
+async def release(live: Live) -> ReleaseDescription:
     """Show what is serving: what its bytes were made of, its metrics, and who made and promoted it."""
-    return {
+    provenance = live.release.provenance
+    described: dict[str, Any] = {
         "id": live.id,
         "version": __version__,
         "pointer": live.pointer.to_out(),
         "metrics": live.release.metrics.model_dump(exclude={"format"}),
-        **live.release.provenance.model_dump(exclude={"format"}),
+        **provenance.model_dump(exclude={"format", "features"}),
+        "features": list(map(_describe, provenance.features, FEATURES)),
         "target": TARGET,
         "meta": live.pointer.meta,
     }
+    return ReleaseDescription.model_validate(described)
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@router.get("/metrics", response_class=PlainTextResponse, responses={401: {"model": Problem}})
 async def metrics(request: Request) -> Response:
     """Show counters and gauges for Prometheus."""
     return PlainTextResponse(generate_latest(request.app.state.telemetry.registry))
+
+
+def _describe(seen: FeatureRange, known: Feature) -> KnownFeature:
+    limits = {"lowest": known.lowest, "highest": known.highest}
+    return KnownFeature(**seen.model_dump(), **limits, field=known.field, label=known.label)
 
 
 def _why_not_ready(champion: Champion) -> str:

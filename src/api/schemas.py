@@ -1,6 +1,6 @@
 """The schema of requests and replies."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
@@ -9,9 +9,9 @@ from src.core.table import Feature, describe_classes, spell
 from src.core.wine import CLASSES, EXAMPLE, FEATURES, NAME, TARGET
 
 ANSWER = f"predicted_{spell(TARGET)}"
-LARGEST = 1_000_000  # far larger numbers would overflow the model's float32
 MOST_FAULTS = 10  # what a person reads; a body may hold many more, and each costs time and memory to tell
 UNTOLD = "untold_faults"
+ID = "daf9eb3c81f8"
 
 
 def _bound_faults(cls: type[BaseModel], values: Any, validate: Any) -> Any:
@@ -29,9 +29,8 @@ def _bound_faults(cls: type[BaseModel], values: Any, validate: Any) -> Any:
 
 
 def _measure(feature: Feature) -> Any:
-    """Accept what the table would not, with a warning in the answer, but nothing negative where it has nothing so."""
-    lowest, highest = min(0, feature.lowest), max(LARGEST, feature.highest)
-    limits = Field(strict=True, ge=lowest, le=highest, allow_inf_nan=False, description=feature.label)
+    """Accept what the table accepts; what training never saw is answered with a warning."""
+    limits = Field(strict=True, ge=feature.lowest, le=feature.highest, allow_inf_nan=False, description=feature.label)
     return Annotated[float, limits], ...
 
 
@@ -74,13 +73,76 @@ class RejectedRelease(BaseModel):
 
 
 class Health(BaseModel):
-    """The parts of the service: "ok", "degraded" (serving, but something is wrong) or "down"."""
+    """The parts of the service."""
 
-    status: str
+    status: Literal["ok", "degraded", "down"] = Field(description="degraded: serving, but something is wrong")
     release: str | None
     store: StoreHealth
     rejected: RejectedRelease | None
     cache_error: str | None = Field(description="Why the release could not be kept on disk for the next start")
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    """A verified release is loaded, and new requests are welcome."""
+
+    status: Literal["ready"] = "ready"
+    release: str = Field(description="Id of the release that serves", examples=[ID])
+
+
+class KnownFeature(BaseModel):
+    """A feature: how it is spelt, what the table accepts, and what training saw."""
+
+    name: str = Field(description="As the table spells it")
+    field: str = Field(description="As requests spell it")
+    label: str = Field(description="For people: the name with its unit")
+    unit: str = Field(description="Empty where it has none")
+    lowest: float = Field(description="The least value that the table accepts")
+    highest: float = Field(description="The greatest")
+    minimum: float = Field(description="The least value that training saw")
+    median: float
+    maximum: float = Field(description="The greatest that training saw")
+
+
+class Metrics(BaseModel):
+    """Metrics on the rows that the release was trained on, and on those held out; recall of each class among these."""
+
+    train: dict[str, float]
+    test: dict[str, float]
+    recall: dict[str, float] = Field(description="Empty in releases of older code")
+
+
+class ReleaseDescription(BaseModel):
+    """What serves: what its bytes were made of, its metrics, and who made and promoted it."""
+
+    id: str = Field(examples=[ID])
+    version: str = Field(description="Of the service's code")
+    pointer: dict[str, Any] = Field(description="The release as DVC knows it: md5, size, path")
+    metrics: Metrics
+    model: str = Field(description="Name of the candidate")
+    parameters: dict[str, Any]
+    split: dict[str, Any] = Field(description="The rule that decided which rows are held out")
+    data: dict[str, Any] = Field(description="The table, as DVC knows it")
+    train: dict[str, Any] = Field(description="The rows that it was trained on, as DVC knows them")
+    test: dict[str, Any] = Field(description="The rows that were held out")
+    features: list[KnownFeature]
+    classes: list[int]
+    libraries: dict[str, str] = Field(description="Versions of what trained it")
+    target: str = Field(description="What is predicted")
+    meta: dict[str, Any] = Field(description="What is not content: run, commit, times, and the promotion's decision")
+
+
+class Fault(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+    value: str | None = None
 
 
 class Problem(BaseModel):
@@ -90,4 +152,4 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    errors: list[dict[str, str]] = Field(default=[], description="One entry for each wrong field")
+    errors: list[Fault] = Field(default=[], description="One entry for each wrong field, ten at most")

@@ -15,6 +15,7 @@ import uvicorn
 from src.api.app import app
 from src.api.connection import Connections
 from src.api.hot import HotConnection
+from src.api.logs import CONFIG
 from src.api.workers import BACKLOG
 from src.settings import ApiSettings
 
@@ -41,6 +42,8 @@ class Server(uvicorn.Server):
             host=host,
             port=port,
             http=protocol,
+            log_config=CONFIG,
+            access_log=False,  # the app has one
             ws="none",  # a socket that nobody serves would be a connection without a limit
             backlog=BACKLOG,
             timeout_graceful_shutdown=settings.api_stop_seconds + 1,  # for an app that hangs; clients are cut before

@@ -13,7 +13,6 @@ import numpy as np
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.api.champion import Champion, LiveRelease
 from src.api.counters import Counters, read_counters
@@ -109,33 +108,6 @@ class Telemetry(Collector):
 
 
 _SPELLED = {UNUSUAL: "unusual_inputs", CUT: "connections_cut"}
-
-
-class CountRequests:
-    """Counts each request by its route and status, with the time that its answer took."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        """Stand before ``app``."""
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request on, and count it when it was answered."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status, start = 500, time.perf_counter()
-
-        async def note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, note)
-        finally:
-            route = getattr(scope.get("route"), "path", NOWHERE)
-            scope["app"].state.telemetry.count_request(route, status, time.perf_counter() - start)
 
 
 def _latencies(total: Counter[tuple[str, ...]]) -> Metric:

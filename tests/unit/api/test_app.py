@@ -130,7 +130,8 @@ def test_a_warning_shows_as_many_digits_as_it_needs(ready: TestClient) -> None:
         ("pH", float("nan"), "finite"),
         ("pH", float("inf"), "less than or equal|finite"),
         ("pH", 1e300, "less than or equal"),
-        ("pH", -0.1, "greater than or equal to 0"),
+        ("pH", 0.9, "greater than or equal to 1"),
+        ("alcohol", 25.1, "less than or equal to 25"),
         ("colour", 1, "not permitted"),
         ("pH", "\ud800", "valid number"),
     ],
@@ -234,6 +235,18 @@ def test_release_shows_what_is_serving(ready: TestClient, release: Pointer) -> N
     assert set(shown["metrics"]["test"]) == {"Accuracy", "F1_score", "ROC_AUC"}
     assert shown["meta"]["run_id"] == "test"
     assert shown["meta"]["promotion"]["release"] == release.id
+    features = {feature.pop("field"): feature for feature in shown["features"]}
+    assert list(features) == list(EXAMPLE)
+    assert features["alcohol"] == {
+        "name": "alcohol",
+        "label": "alcohol (% vol)",
+        "unit": "% vol",
+        "lowest": 0,
+        "highest": 25,
+        "minimum": 8.4,
+        "median": 10.2,
+        "maximum": 14.9,
+    }
 
 
 def test_metrics_count_predictions_by_release(ready: TestClient, release: Pointer) -> None:

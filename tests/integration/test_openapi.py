@@ -1,0 +1,46 @@
+"""The OpenAPI document is kept: whatever it allows is answered as it says, and whatever it forbids is rejected."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from src.core.pointer import Pointer
+from src.core.wine import EXAMPLE
+from src.registry import Registry
+from src.storage.bucket import Bucket
+from tests.integration.test_api_limits import running
+from tests.support.services import eventually
+
+
+@pytest.fixture
+def url(bucket: Bucket, trained: list[Pointer], tmp_path: Path) -> Iterator[str]:
+    """Run the API on a release; returns its address."""
+    Registry(bucket).promote(trained[0], "first", "test", {})
+    with running(tmp_path) as api:
+        url = api.url.removesuffix("/liveness")
+        eventually(lambda: httpx.get(f"{url}/readiness").is_success)
+        yield url
+
+
+def test_schemathesis_finds_no_answer_that_the_document_does_not_allow(url: str, tmp_path: Path) -> None:
+    schemathesis = Path(sys.executable).parent / "schemathesis"
+    command = [schemathesis, "run", f"{url}/openapi.json", "--max-examples=30", "--seed=1", "--no-color"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ((tested, of),) = re.findall(r"Operations: +(\d+) selected / (\d+) total", done.stdout)
+    assert tested == of and int(of) >= 6, done.stdout
+
+
+def test_each_route_has_a_tag_and_its_problems_have_the_type_that_is_sent(url: str) -> None:
+    document = httpx.get(f"{url}/openapi.json").json()
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    assert all(operation["tags"] for operation in operations)
+    declared = document["paths"]["/predict"]["post"]["responses"]["422"]["content"]
+    assert list(declared) == ["application/problem+json"]
+    assert httpx.post(f"{url}/predict", json={}).headers["content-type"] == "application/problem+json"
+    assert document["components"]["schemas"]["Wine"]["example"] == EXAMPLE
