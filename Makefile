@@ -34,8 +34,11 @@ logs:  ## Show the last lines of each service's log
 run: $(INSTALLED)  ## Do the daily run from the shell, without Airflow
 	@$(WITH_ENV) $(PYTHON) -m src.pipeline
 
-data: $(INSTALLED)  ## Validate, version and push a new table: make data CSV=path
-	@$(WITH_ENV) $(PYTHON) -m src.publish_data "$(CSV)"
+data: $(INSTALLED)  ## Validate, compare, version and push a new table: make data CSV=path ACCEPT="what: why"
+	@$(WITH_ENV) $(PYTHON) -m src.publish_data "$(CSV)" --accept="$$ACCEPT"
+
+data-log: $(INSTALLED)  ## Show the versions of the table: who, when, rows, what changed
+	@$(PYTHON) -m src.data_log
 
 check: $(INSTALLED)  ## Check every pointer against the bytes in the bucket
 	@$(WITH_ENV) $(PYTHON) -m src.checker
@@ -113,5 +116,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search lock clean
+.PHONY: help up env down status logs run data data-log check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search lock clean
 .DEFAULT_GOAL := help

@@ -9,7 +9,7 @@ from typing import Any
 from src.config import MODEL, PARAMETERS, SPLIT, SplitRule
 from src.core.pointer import Pointer, Split
 from src.errors import RegistryError
-from src.pipeline import steps
+from src.pipeline import new_data, steps
 from src.pipeline.comparison import Comparison
 from src.registry import Promotion, Registry
 
@@ -66,7 +66,7 @@ def reproduce(registry: Registry, pointer: Pointer) -> Pointer:
 
     """
     recorded = registry.load(pointer).provenance
-    data, rule = Pointer.from_out(recorded.data), SplitRule(**recorded.split)
+    data, rule = new_data.restore_accepted(recorded.data), SplitRule(**recorded.split)
     again, _ = make_release(data, {}, model=recorded.model, parameters=recorded.parameters, rule=rule)
     if again.md5 != pointer.md5:
         now = registry.load(again).provenance.libraries

@@ -4,6 +4,7 @@ Each takes and returns pointers, works in a temporary workspace of its own, and 
 ``src/pipeline/run.py`` and the DAG put them in order.
 """
 
+import logging
 import os
 import socket
 import subprocess
@@ -21,26 +22,33 @@ from src.core.onnx_model import Model
 from src.core.pointer import Pointer, Split
 from src.core.release import FeatureRange, Provenance, Release, Scores
 from src.errors import DataError, IntegrityError, MissingError, RegistryError
+from src.pipeline import new_data
 from src.pipeline.comparison import Comparison
 from src.registry import Promotion, Registry
 from src.storage.bucket import Bucket
 from src.storage.workspace import Workspace, open_workspace
 
+log = logging.getLogger(__name__)
+
 
 def pull_data(pointer_file: Path = DATA_POINTER) -> Pointer:
-    """Pull what ``data.dvc`` names, validate it, and return its pointer.
+    """Pull what ``data.dvc`` names, validate it, set it beside the champion's table, and return its pointer.
 
     Raises:
-        DataError: the table is not the one that ``src/core/wine.py`` describes.
+        DataError: the table is not the one that ``src/core/wine.py`` describes, or nobody accepted what it changes.
         MissingError: the bucket lacks the bytes.
 
     """
     pointer = Pointer.from_yaml(pointer_file.read_text())
-    with open_workspace(Bucket.from_environment()) as workspace:
+    bucket = Bucket.from_environment()
+    with open_workspace(bucket) as workspace:
         try:
-            _read_data(workspace, pointer)
+            table = _read_data(workspace, pointer)
         except MissingError as error:
             raise MissingError(f"{error}; push it with: make data CSV=path") from error
+        check = new_data.check(table, Registry(bucket), workspace, pointer)
+        log.info("%s", check.to_text())
+        check.hold_unless(new_data.read_accepted(pointer))
     return pointer
 
 
@@ -71,7 +79,7 @@ def train_model(
             model=model,
             parameters=dict(parameters),
             split=asdict(rule),
-            data=data.to_out(),
+            data=data.to_out() | new_data.describe_accepted(data),
             train=split.train.to_out(),
             test=split.test.to_out(),
             features=feature_ranges(train),
@@ -81,7 +89,7 @@ def train_model(
         folder = workspace.folder / release.FOLDER
         release.write_challenger(folder, models.export(fitted), provenance)
         (challenger,) = workspace.push(folder)
-    return challenger.with_meta(**run)
+    return challenger.with_meta(**run, **new_data.name_accepted(data))
 
 
 def test_model(challenger: Pointer, split: Split, register: bool = True) -> Pointer:
