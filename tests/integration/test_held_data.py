@@ -1,5 +1,6 @@
 """Tables that no champion may learn from unseen: held by ``make data`` and by the daily run, until a person accepts."""
 
+import getpass
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,17 +13,25 @@ from src.core import dataset
 from src.core.pointer import Pointer
 from src.core.wine import TARGET
 from src.registry import Registry
-from src.storage.bucket import Bucket
+from src.storage.bucket import Bucket, content_key
 from tests.conftest import push_data
 from tests.support.throwaway import Checkout, throwaway_checkout
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
-@pytest.fixture
-def checkout() -> Iterator[Checkout]:
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Checkout]:
     with throwaway_checkout() as checkout:
         yield checkout
+
+
+@pytest.fixture
+def checkout(shared: Checkout) -> Iterator[Checkout]:
+    """Return a checkout that names the published table."""
+    before = (shared.folder / "data.dvc").read_bytes()
+    yield shared
+    (shared.folder / "data.dvc").write_bytes(before)
 
 
 @pytest.fixture
@@ -95,3 +104,77 @@ def test_the_daily_run_holds_it_and_the_champion_stays(
     assert finding in line and words in line and "ACCEPT=" in line
     now = Registry(bucket).current()
     assert now and now.md5 == champion.md5
+
+
+def test_what_a_person_accepts_passes_and_travels_into_the_release(
+    bucket: Bucket, champion: Pointer, checkout: Checkout, data_csv: Path
+) -> None:
+    csv = write_changed(data_csv, checkout.folder, divide_alcohol)
+    why = 'alcohol shifted: "new laboratory"'
+    done = checkout.make("data", f"CSV={csv}", f"ACCEPT={why}")
+    assert done.returncode == 0, done.stdout
+    accepted = Pointer.from_yaml((checkout.folder / "data.dvc").read_text()).meta["accepted"]
+    assert accepted["text"] == why
+    assert accepted["findings"] == ["alcohol shifted", "rows lost", "figures fell"]
+    assert accepted["by"] == getpass.getuser() and accepted["time"].startswith("20")
+
+    passed = run(checkout, "src.pipeline")
+    assert passed.returncode == 0, passed.stderr
+    (new,) = set(Registry(bucket).releases()) - {champion.id}
+    pointer = Registry(bucket).find(new)
+    known = Registry(bucket).load(pointer).provenance.data
+    assert known["accepted"] == {"findings": accepted["findings"], "text": why}
+    assert pointer.meta["data_accepted"] == {"by": accepted["by"], "time": accepted["time"]}
+    again = run(checkout, "src.pipeline", "reproduce", new)
+    assert again.returncode == 0, again.stderr
+
+
+def test_what_was_accepted_of_other_bytes_is_accepted_of_none(
+    bucket: Bucket, champion: Pointer, checkout: Checkout, data_csv: Path
+) -> None:
+    pointer = push_data(bucket, write_changed(data_csv, checkout.folder, divide_alcohol))
+    findings = ["alcohol shifted", "rows lost", "figures fell"]
+    stale = pointer.with_meta(accepted={"md5": champion.md5, "findings": findings, "text": "of another table"})
+    (checkout.folder / "data.dvc").write_text(stale.to_yaml())
+    assert "held: alcohol shifted" in run(checkout, "src.pipeline").stderr
+
+
+def test_what_nobody_accepted_is_held_beside_what_somebody_did(
+    bucket: Bucket, champion: Pointer, checkout: Checkout, data_csv: Path
+) -> None:
+    pointer = push_data(bucket, write_changed(data_csv, checkout.folder, divide_alcohol))
+    half = pointer.with_meta(accepted={"md5": pointer.md5, "findings": ["rows lost", "figures fell"], "text": "a year"})
+    (checkout.folder / "data.dvc").write_text(half.to_yaml())
+    error = run(checkout, "src.pipeline").stderr
+    assert "held: alcohol shifted" in error and "rows lost" not in error
+
+
+def test_a_small_change_goes_on_and_is_shown(
+    bucket: Bucket, champion: Pointer, checkout: Checkout, data_csv: Path
+) -> None:
+    csv = write_changed(data_csv, checkout.folder, lambda table: pd.concat([table.iloc[50:], table.iloc[:20]]))
+    done = run(checkout, "src.publish_data", str(csv), "--accept", "not needed")
+    assert done.returncode == 0, done.stderr
+    assert "dropped" in done.stdout and "PSI" in done.stdout
+    meta = Pointer.from_yaml((checkout.folder / "data.dvc").read_text()).meta
+    assert meta["rows"] == 1569 and "accepted" not in meta
+
+
+def test_a_first_table_is_checked_for_rows_and_classes_alone(
+    bucket: Bucket, checkout: Checkout, data_csv: Path
+) -> None:
+    few = run(checkout, "src.publish_data", str(write_changed(data_csv, checkout.folder, keep_nineteen)))
+    assert few.stderr.startswith("data: held: few rows (19 rows, expected at least 100); classes lost")
+    first = run(checkout, "src.publish_data", str(write_changed(data_csv, checkout.folder, divide_alcohol)))
+    assert first.returncode == 0, first.stderr
+
+
+def test_a_table_that_was_lost_is_told_and_may_be_done_without(
+    bucket: Bucket, champion: Pointer, checkout: Checkout, data_csv: Path
+) -> None:
+    known = Registry(bucket).load(champion).provenance
+    bucket.client.delete_object(Bucket=bucket.name, Key=content_key(known.data["md5"]))
+    csv = str(write_changed(data_csv, checkout.folder, lambda table: table.head(1500)))
+    held = run(checkout, "src.publish_data", csv)
+    assert held.stderr.startswith("data: held: nothing to compare with (bucket ")
+    assert run(checkout, "src.publish_data", csv, "--accept", "it was lost").returncode == 0
