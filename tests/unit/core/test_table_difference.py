@@ -80,8 +80,9 @@ def test_another_unit_is_named_in_the_whole_table_and_in_appended_rows(
     assert f"looks like {unit}" in found[0].detail
 
 
-def test_a_few_rows_far_outside_are_counted(table: pd.DataFrame) -> None:
-    wrong = table.head(3).assign(alcohol=table["alcohol"].head(3) / 100)
+@pytest.mark.parametrize("factor", [0.01, 2.4])
+def test_a_few_rows_far_outside_are_counted(table: pd.DataFrame, factor: float) -> None:
+    wrong = table.head(3).assign(alcohol=table["alcohol"].head(3) * factor)
     (finding,) = find_in_difference(compare(table, pd.concat([table, wrong])), DATA_RULE)
     assert finding.name == "alcohol shifted"
     assert "3 row(s) lie far outside 8.4 to 14.9" in finding.detail
