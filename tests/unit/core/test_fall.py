@@ -29,7 +29,9 @@ def measure(answers: tuple[fall.Answers, pd.DataFrame, np.ndarray], truth: np.nd
 
 
 def test_other_wines_of_the_same_kind_are_no_fall(answers: tuple[fall.Answers, pd.DataFrame, np.ndarray]) -> None:
-    assert not measure(answers, answers[1][TARGET].to_numpy()).fell
+    before, now = answers[0], fall.Answers(answers[1][TARGET].to_numpy(), answers[2])
+    changes = [fall.measure(*samples, CLASSES, DATA_RULE) for samples in ((before, now), (now, before))]
+    assert not any(change is None or change.fell for change in changes)
 
 
 def test_grades_that_were_turned_round_or_mixed_are_a_fall(
