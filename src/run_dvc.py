@@ -55,7 +55,8 @@ def pull(files: Sequence[Path]) -> int:
     name_remote(bucket)
     os.chdir(PROJECT)
     # Without --force, DVC asks about every byte that its own cache lacks, which another version's are.
-    return dvc(["pull", *map(str, files), "--remote", REMOTE, "--force"])
+    code: int = dvc(["pull", *map(str, files), "--remote", REMOTE, "--force"])
+    return code
 
 
 def check_replaced(folder: Path, bucket: Bucket) -> None:

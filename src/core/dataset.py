@@ -1,4 +1,4 @@
-"""The wine table: read and validate the CSV, split it by content.
+"""The table: read and validate the CSV, split it by content.
 
 The checks are ours: pandera, which was tried, lists a fault once for its type and once for its range, calls every grade
 wrong where one is not a number, knows no header lines, and costs a second at the start of every task. Its cases would
@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from src.config import SplitRule
+from src.core.table import describe_classes
 from src.core.wine import CLASSES, FEATURES, TARGET
 from src.errors import DataError
 
@@ -33,17 +34,17 @@ class Reading:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a wine CSV: 11 float features and an integer quality, one row a wine, in the order of ``COLUMNS``.
+    """Read a CSV of float features and an integer target, in the order of ``COLUMNS``.
 
     Raises:
-        DataError: names column, line and value of what is not a red wine quality table.
+        DataError: names column, line and value of what is not the table of ``wine.py``.
 
     """
     return read_any(path).table
 
 
 def read_any(path: Path) -> Reading:
-    """Read a wine CSV as :func:`read` does, and say what had to be converted: separator, names, order, line ends."""
+    """Read a CSV as :func:`read` does, and say what had to be converted: separator, names, order, line ends."""
     content = path.read_bytes()
     separator = ";" if (header := content.partition(b"\n")[0]).count(b";") > header.count(b",") else ","
     text = _read_text(path, content, separator)
@@ -62,7 +63,8 @@ def _parse(path: Path, text: pd.DataFrame) -> pd.DataFrame:
         more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         lines = "".join(f"\n  line {line}, {problem}" for line, problem in problems[:_SHOWN])
         raise DataError(f"{path.name}: {len(problems)} bad value(s):{lines}{more}")
-    return numbers.astype({TARGET: int} | dict.fromkeys(FEATURE_NAMES, float))
+    table: pd.DataFrame = numbers.astype({TARGET: int} | dict.fromkeys(FEATURE_NAMES, float))
+    return table
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
@@ -83,7 +85,8 @@ def split(table: pd.DataFrame, rule: SplitRule) -> tuple[pd.DataFrame, pd.DataFr
     train, test = table[~held_out].reset_index(drop=True), table[held_out].reset_index(drop=True)
     unseen = sorted(set(test[TARGET]) - set(train[TARGET]))
     if unseen:
-        raise DataError(f"quality {unseen[0]} has rows in test and none in train: add rows, or change the split's salt")
+        where = f"{TARGET} {unseen[0]} has rows in test and none in train"
+        raise DataError(f"{where}: add rows, or change the split's salt")
     if test[TARGET].nunique() < 2:
         raise DataError(f"test holds {len(test)} row(s) of {test[TARGET].nunique()} class(es), expected two or more")
     return train, test
@@ -147,7 +150,7 @@ def _check_columns(path: Path, text: pd.DataFrame) -> None:
 def _find_problems(column: str, text: pd.Series, numbers: pd.Series) -> list[tuple[int, str]]:
     if column == TARGET:
         bad = ~numbers.isin(CLASSES)
-        expected = f"expected a class from {CLASSES[0]} to {CLASSES[-1]}"
+        expected = f"expected a class {describe_classes(CLASSES)}"
     else:
         feature = FEATURES[FEATURE_NAMES.index(column)]
         bad = ~numbers.between(feature.lowest, feature.highest)

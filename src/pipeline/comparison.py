@@ -14,7 +14,7 @@ NOTHING = "–"
 class Comparison:
     """Whether to promote the challenger, and why; ``metrics`` of "challenger" and "champion" are of the same test rows.
 
-    ``champion`` is None before the first promotion, and then has no metrics.
+    ``champion`` is None before the first promotion; then it has no metrics, nor has one of another table.
     """
 
     promote: bool

@@ -125,8 +125,12 @@ def check_metrics(tested: Pointer, split: Split) -> Comparison:
         decision = metrics.Decision(False, f"same bytes as the champion {champion.id}")
         scores["champion"] = mine.metrics.test
     else:
-        scores = _score_both(registry, mine, registry.load(champion), split)
-        decision = metrics.compare(scores["challenger"], scores["champion"], PROMOTION_RULE)
+        theirs = registry.load(champion)
+        if theirs.provenance.is_of_this_table:
+            scores = _score_both(registry, mine, theirs, split)
+            decision = metrics.compare(scores["challenger"], scores["champion"], PROMOTION_RULE)
+        else:
+            decision = metrics.Decision(True, f"the champion {champion.id} is of another table")
         if decision.promote and registry.is_rolled_back(tested.id):
             hint = f"promote it by hand with: python -m src.registry promote {tested.id}"
             decision = metrics.Decision(False, f"{tested.id} was rolled back by a person; {hint}")
