@@ -26,8 +26,9 @@ from src.registry import Registry
 from src.storage.bucket import Bucket
 from src.storage.workspace import open_workspace
 
-ONLY_HERE = ("These bytes lie in a bucket of this machine: a teammate's clone will not find them; "
-             "set BUCKET to a shared store")
+ONLY_HERE = (
+    "These bytes lie in a bucket of this machine: a teammate's clone will not find them; set BUCKET to a shared store"
+)
 
 
 def publish(csv: Path, bucket: Bucket, why: str = "", say: Callable[[str], None] = print) -> Pointer:

@@ -70,8 +70,10 @@ def check_replaced(folder: Path, bucket: Bucket) -> None:
         md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
         if bucket.find_etag(content_key(md5)) is None:
             name = os.path.relpath(path)
-            raise IntegrityError(f"{name} would be lost, for the bucket holds no such bytes; move it away, or "
-                                 f"push it with: make data CSV={name}")
+            raise IntegrityError(
+                f"{name} would be lost, for the bucket holds no such bytes; move it away, or "
+                f"push it with: make data CSV={name}"
+            )
 
 
 def check_target(file: Path, bucket: Bucket) -> Pointer:

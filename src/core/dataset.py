@@ -124,8 +124,14 @@ def _describe_spelling(content: bytes, separator: str, names: list[str], spelt: 
 
 def _read_text(path: Path, content: bytes, separator: str) -> pd.DataFrame:
     try:
-        text = pd.read_csv(io.BytesIO(content), sep=separator, dtype=str, keep_default_na=False,
-                           skip_blank_lines=False, encoding="utf-8-sig")
+        text = pd.read_csv(
+            io.BytesIO(content),
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            encoding="utf-8-sig",
+        )
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{path.name} is empty, expected a header and rows") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:

@@ -36,7 +36,8 @@ def measure(before: Answers, now: Answers, classes: Sequence[int], rule: DataRul
     Both samples are drawn anew, class by class, ``rule.draws`` times.
     """
     enough = [
-        (column, label) for column, label in enumerate(classes)
+        (column, label)
+        for column, label in enumerate(classes)
         if min((answers.truth == label).sum() for answers in (before, now)) >= rule.least_of_class
     ]
     if len(enough) < 2:

@@ -15,11 +15,15 @@ _BINS = 10  # of the population stability index
 _BEYOND_CHANCE = 1.95  # Kolmogorov's constant: equal distributions are further apart once in a thousand
 # What a value is multiplied by where somebody measures in another unit.
 _FACTORS = {
-    **{f"values times {10.0 ** power:g}": 10.0 ** power for power in (-6, -3, -2, -1, 1, 2, 3, 6)},
-    "pounds for kilograms": 2.20462, "kilograms for pounds": 1 / 2.20462,
-    "US gallons for litres": 1 / 3.78541, "litres for US gallons": 3.78541,
-    "% of mass for % of volume": 0.789, "% of volume for % of mass": 1 / 0.789,
-    "sulfuric for tartaric acid": 0.6535, "sulfuric for acetic acid": 0.8167,
+    **{f"values times {10.0**power:g}": 10.0**power for power in (-6, -3, -2, -1, 1, 2, 3, 6)},
+    "pounds for kilograms": 2.20462,
+    "kilograms for pounds": 1 / 2.20462,
+    "US gallons for litres": 1 / 3.78541,
+    "litres for US gallons": 3.78541,
+    "% of mass for % of volume": 0.789,
+    "% of volume for % of mass": 1 / 0.789,
+    "sulfuric for tartaric acid": 0.6535,
+    "sulfuric for acetic acid": 0.8167,
 }
 
 
@@ -90,8 +94,9 @@ class TableDifference:
         ]
         for shift in self.features:
             unit = f"  {shift.unit}?" if shift.unit else ""
-            lines.append(f"  {shift.name:20} {shift.before!s:>26} → {shift.after!s:>26}  {shift.psi:5.2f}  "
-                         f"{shift.ks:4.2f}{unit}")
+            lines.append(
+                f"  {shift.name:20} {shift.before!s:>26} → {shift.after!s:>26}  {shift.psi:5.2f}  {shift.ks:4.2f}{unit}"
+            )
         return "\n".join(lines)
 
 
@@ -131,8 +136,9 @@ def find_in_difference(difference: TableDifference, rule: DataRule) -> Iterator[
             yield Finding(f"{shift.name} shifted", _explain(shift))
     total = difference.kept + difference.dropped
     if difference.dropped > rule.lost_share * total:
-        yield Finding("rows lost", f"{difference.dropped} of {total} are gone or changed, "
-                                   f"expected at most {rule.lost_share:.0%}")
+        yield Finding(
+            "rows lost", f"{difference.dropped} of {total} are gone or changed, expected at most {rule.lost_share:.0%}"
+        )
 
 
 def _explain(shift: FeatureShift) -> str:
@@ -162,7 +168,13 @@ def _compare_feature(name: str, old: np.ndarray, new: np.ndarray, added: np.ndar
     width = old.max() - old.min()
     far = int(((added < old.min() - width) | (added > old.max() + width)).sum())
     return FeatureShift(
-        name, _spread(old), _spread(new), _stability_index(old, new), _distance(old, new), surely, far,
+        name,
+        _spread(old),
+        _spread(new),
+        _stability_index(old, new),
+        _distance(old, new),
+        surely,
+        far,
         _find_unit(old, added),
     )
 

@@ -143,8 +143,11 @@ def _find_fall(champion: Release, tested: pd.DataFrame, added: pd.DataFrame) -> 
     before, now = (_answer(champion, table) for table in (tested, unseen))
     change = fall.measure(before, now, champion.provenance.classes, DATA_RULE)
     if change and change.fell:
-        yield Finding("figures fell", f"the champion's ROC_AUC is {change.now:.3f} on {len(unseen)} new wines, it was "
-                                      f"{change.before:.3f} when tested: units, labels or their meaning changed")
+        yield Finding(
+            "figures fell",
+            f"the champion's ROC_AUC is {change.now:.3f} on {len(unseen)} new wines, it was "
+            f"{change.before:.3f} when tested: units, labels or their meaning changed",
+        )
 
 
 def _answer(champion: Release, table: pd.DataFrame) -> fall.Answers:

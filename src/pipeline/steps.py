@@ -195,9 +195,7 @@ def _score(model: Model, provenance: Provenance, table: pd.DataFrame) -> metrics
     return metrics.score(table[wine.TARGET].to_numpy(), labels, probabilities, provenance.classes)
 
 
-def _score_both(
-    registry: Registry, challenger: Release, champion: Release, split: Split
-) -> dict[str, metrics.Metrics]:
+def _score_both(registry: Registry, challenger: Release, champion: Release, split: Split) -> dict[str, metrics.Metrics]:
     known = champion.provenance
     with open_workspace(registry.bucket) as workspace:
         test = _read_table(workspace, split.test)
@@ -210,8 +208,10 @@ def _score_both(
 def _drop_rows(table: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     fresh = table[~dataset.hash_rows(table, "").isin(dataset.hash_rows(seen, ""))]
     if fresh[wine.TARGET].nunique() < 2:
-        raise DataError("the split changed, and the champion was trained on all rows of today's test but "
-                        f"{len(fresh)}: nothing fair is left to compare on. Restore the split's salt")
+        raise DataError(
+            "the split changed, and the champion was trained on all rows of today's test but "
+            f"{len(fresh)}: nothing fair is left to compare on. Restore the split's salt"
+        )
     return fresh
 
 

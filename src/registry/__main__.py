@@ -32,8 +32,10 @@ def _show_current(registry: Registry, _: argparse.Namespace) -> None:
 
 def _show_history(registry: Registry, _: argparse.Namespace) -> None:
     for event in registry.history():
-        print(f"{event.time}  {event.kind:8}  {event.replaced or 'nothing':12} → {event.release}  {event.reason}"
-              f"  ({event.by})")
+        print(
+            f"{event.time}  {event.kind:8}  {event.replaced or 'nothing':12} → {event.release}  {event.reason}"
+            f"  ({event.by})"
+        )
 
 
 def _roll_back(registry: Registry, options: argparse.Namespace) -> None:

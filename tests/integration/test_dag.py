@@ -49,8 +49,13 @@ def run(airflow: Mapping[str, str], *arguments: str, folder: Path = PROJECT) -> 
     """Run Python in a checkout; returns what it printed as its result, and its log."""
     command = [sys.executable, *arguments]
     done = subprocess.run(
-        command, cwd=folder, env=os.environ | airflow | {"PYTHONPATH": str(folder)}, capture_output=True, text=True,
-        check=False, timeout=300,
+        command,
+        cwd=folder,
+        env=os.environ | airflow | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     log = done.stdout + done.stderr
     results = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]

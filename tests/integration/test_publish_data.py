@@ -57,9 +57,7 @@ def test_a_store_that_is_unreachable_changes_nothing(
     assert [path.name for path in (checkout.folder / "data").iterdir()] == ["new.csv"]
 
 
-def test_equal_tables_have_equal_md5_whatever_they_came_from(
-    bucket: Bucket, checkout: Checkout, new_csv: Path
-) -> None:
+def test_equal_tables_have_equal_md5_whatever_they_came_from(bucket: Bucket, checkout: Checkout, new_csv: Path) -> None:
     publish(checkout, new_csv)
     before = (checkout.folder / "data.dvc").read_bytes()
     new_csv.write_bytes(b"\xef\xbb\xbf" + new_csv.read_bytes().replace(b",", b";").replace(b"\n", b"\r\n"))
@@ -75,8 +73,12 @@ def test_bytes_that_no_teammate_can_reach_are_told(bucket: Bucket, checkout: Che
 @pytest.mark.parametrize(
     ("endpoint", "expected"),
     [
-        ("http://127.0.0.1:9000", True), ("http://localhost:9000", True), ("http://[::1]:9000", True),
-        ("https://s3.eu-central-1.amazonaws.com", False), ("http://10.0.0.5:9000", False), ("http://minio:9000", False),
+        ("http://127.0.0.1:9000", True),
+        ("http://localhost:9000", True),
+        ("http://[::1]:9000", True),
+        ("https://s3.eu-central-1.amazonaws.com", False),
+        ("http://10.0.0.5:9000", False),
+        ("http://minio:9000", False),
     ],
 )
 def test_an_address_of_this_machine_is_known(endpoint: str, expected: bool) -> None:

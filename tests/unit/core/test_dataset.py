@@ -95,15 +95,18 @@ SPELLINGS = [
         lambda text: "\n".join(
             [";".join(f'"{name}"' for name in dataset.COLUMNS), *text.replace(",", ";").split("\n")[1:]]
         ),
-        ("';' between the fields",), id="UCI's own file",
+        ("';' between the fields",),
+        id="UCI's own file",
     ),
     pytest.param(
         lambda text: text.replace("fixed acidity", "fixed_acidity").replace(",pH", ", pH"),
-        ("names: 'fixed_acidity', ' pH'",), id="other names",
+        ("names: 'fixed_acidity', ' pH'",),
+        id="other names",
     ),
     pytest.param(
         lambda text: "\n".join(",".join(reversed(line.split(","))) for line in text.splitlines()),
-        ("another order of the columns",), id="reordered",
+        ("another order of the columns",),
+        id="reordered",
     ),
 ]
 

@@ -35,7 +35,7 @@ def test_other_wines_of_the_same_kind_are_no_fall(answers: tuple[fall.Answers, p
 
 
 def test_grades_that_were_turned_round_or_mixed_are_a_fall(
-    answers: tuple[fall.Answers, pd.DataFrame, np.ndarray]
+    answers: tuple[fall.Answers, pd.DataFrame, np.ndarray],
 ) -> None:
     truth = answers[1][TARGET].to_numpy()
     assert measure(answers, 11 - truth).fell
@@ -43,7 +43,7 @@ def test_grades_that_were_turned_round_or_mixed_are_a_fall(
 
 
 def test_the_area_is_that_of_scikit_learn_over_the_classes_with_enough_wines(
-    answers: tuple[fall.Answers, pd.DataFrame, np.ndarray]
+    answers: tuple[fall.Answers, pd.DataFrame, np.ndarray],
 ) -> None:
     old = answers[0]
     rounded = fall.Answers(old.truth, old.probabilities.round(1))  # many ties
