@@ -108,9 +108,7 @@ def wine_quality() -> None:
         """Score challenger and champion on the same test rows, and decide."""
         from src.pipeline import steps
 
-        comparison = steps.check_metrics(Pointer.from_dict(tested), Split.from_dict(split))
-        log.info("%s\n%s", comparison.reason, comparison.to_text())
-        return comparison.to_dict()
+        return steps.check_metrics(Pointer.from_dict(tested), Split.from_dict(split)).to_dict()
 
     @task
     @no_retry
