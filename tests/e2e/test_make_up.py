@@ -218,7 +218,11 @@ def test_a_better_parameter_is_shipped_and_rolled_back_while_the_api_answers(sta
     set_c(stack.checkout, PARAMETERS["C"])
     assert set(stack.run_dag().values()) == {"success"}
     second = eventually(lambda: release if (release := stack.release()["id"]) != first else None)
-    assert f"{first:12} → {second}  ROC_AUC rose" in stack.registry("history")
+    assert re.search(rf"{first:12} → {second} \* Accuracy .*  better beyond chance on", stack.registry("history"))
+    set_c(stack.checkout, 0.3)
+    assert stack.run_dag()["update_model"] == "skipped"
+    assert stack.release()["id"] == second
+    set_c(stack.checkout, PARAMETERS["C"])
     assert f"{second} → {first} (rollback" in stack.registry("rollback")
     eventually(lambda: stack.release()["id"] == first)
     assert stack.run_dag()["update_model"] == "skipped"
