@@ -90,9 +90,9 @@ def test_bytes_that_no_retry_can_repair_fail_at_once_by_one_clear_line(
     assert "wine_quality.pull_data failed in run" in log
     assert "IntegrityError: " in log
     assert "direct cause" not in log and "During handling" not in log
-    last = [line for line in log.splitlines() if "wine_quality" in line or "::" in line]
-    opened, line, *_ = last[last.index(next(one for one in last if "::endgroup::" in one)):]
-    assert "wine_quality.pull_data failed in run" in line and "\x1b" not in line
+    lines = log.splitlines()
+    (last,) = [place for place, line in enumerate(lines) if "wine_quality.pull_data failed in run" in line]
+    assert "::endgroup::" in lines[last - 1] and "\x1b" not in lines[last]
     champion = Registry(bucket).current()
     assert champion and champion.md5 == trained[0].md5
 
