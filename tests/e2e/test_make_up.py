@@ -233,7 +233,7 @@ def test_a_better_parameter_is_shipped_and_rolled_back_while_the_api_answers(sta
 def test_every_pointer_holds(stack: Stack) -> None:
     done = stack.checkout.make("check")
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("ok  ") == 4
+    assert done.stdout.count("ok  ") == 5
 
 
 def test_a_shell_and_plain_dvc_hold_exactly_what_the_api_serves(stack: Stack, tmp_path: Path) -> None:
