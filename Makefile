@@ -9,7 +9,7 @@ WITH_ENV = if [ -f .env ]; then set -a; . ./.env; set +a; unset AWS_PROFILE AWS_
 TESTS ?= tests/unit
 # Everything below the project that is not in a hidden folder
 FIND := find . -type d -name '.?*' -prune -o -type f
-RUBBISH := .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache
+RUBBISH := .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache .hypothesis
 export PYTHONDONTWRITEBYTECODE :=
 
 help:  ## List the targets
@@ -20,6 +20,9 @@ up: $(INSTALLED)  ## Start the whole stack on 127.0.0.1 and serve the first rele
 
 env: $(INSTALLED)  ## Write .env with random secrets, or add the keys it lacks
 	@$(PYTHON) -m local.stack env
+
+env-example: $(INSTALLED)  ## Write .env_example and docs/settings.md from src/settings.py
+	@$(PYTHON) -m local.env
 
 down: $(INSTALLED)  ## Stop every process; the data stays
 	@$(PYTHON) -m local.stack down
@@ -50,10 +53,11 @@ check-model: $(INSTALLED)  ## Check that every release is complete, loads and pr
 		&& $(PYTHON) -m src.registry current > $$folder/current.dvc \
 		&& $(PYTHON) -m src.run_dvc pull $$folder/current.dvc
 
-lint: $(INSTALLED)  ## Check the style of code, notebooks and Dockerfiles, and the types
+lint: $(INSTALLED)  ## Check the style of code, notebooks and Dockerfiles, the imports, and the types
 	@$(PYTHON) -m flake8
 	@$(FIND) -name '*.ipynb' -print0 | xargs -0 -r $(PYTHON) -m nbqa flake8
 	@$(FIND) -name '*Dockerfile*' ! -name '*.dockerignore' -print0 | xargs -0 -r $(VENV)/bin/hadolint
+	@$(VENV)/bin/lint-imports --no-cache --no-logo
 	@$(PYTHON) -m mypy
 
 test: lint $(TOOLS)  ## Run lint and every test
@@ -116,5 +120,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search bench-gate lock clean
+.PHONY: help up env env-example down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search bench-gate lock clean
 .DEFAULT_GOAL := help

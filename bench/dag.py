@@ -9,7 +9,7 @@ import statistics
 import sys
 
 from local.airflow_client import DAG, Airflow
-from local.settings import read_env
+from local.env import read_env
 from tests.support.throwaway import choose_ports, throwaway_checkout
 
 ROUNDS = 5

@@ -76,8 +76,8 @@ def no_retry(step: Step) -> Step:
 def wine_quality() -> None:
     """### Train, prove, ship.
 
-    Pulls the red wine quality table that `data.dvc` names, splits it by content, trains a LogisticRegression, scores
-    the exported ONNX file, compares it with the champion on the same test rows, and promotes it if it is better.
+    Pulls the table that `data.dvc` names, splits it by content, trains the configured model, scores the exported
+    ONNX file, compares it with the champion on the same test rows, and promotes it if it is better.
 
     * Tasks pass **pointers** (see each task's XCom); the bytes travel through the bucket alone.
     * `update_model` is **skipped** when the challenger is not better; `check_metrics` logs why.
@@ -104,7 +104,7 @@ def wine_quality() -> None:
     @task
     @no_retry
     def train_model(data: Any, split: Any) -> Any:
-        """Fit the configured LogisticRegression on train, export it to ONNX, push the challenger."""
+        """Fit the configured model on train, export it to ONNX, push the challenger."""
         from src.pipeline import steps
 
         instance = get_current_context()["ti"]

@@ -1,23 +1,15 @@
 """The page: ``streamlit run ./front/front.py``. It talks to the API over HTTP and to nothing else."""
 
+import os
 from typing import Any
 
 import httpx
 import pandas as pd
 import streamlit as st
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 TIMEOUT = 5.0  # seconds
 COLUMNS = 3
-
-
-class FrontSettings(BaseSettings):
-    """The page's only setting."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
-
-    api_url: str = Field("http://127.0.0.1:8000", description="Address of the prediction service")
+API = "http://127.0.0.1:8000"  # unless API_URL says another
 
 
 class ApiProblem(Exception):
@@ -33,13 +25,21 @@ def ask(api: str, method: str, path: str, **content: Any) -> dict[str, Any]:
     """
     try:
         answer = httpx.request(method, f"{api.rstrip('/')}{path}", timeout=TIMEOUT, **content)
-        body = answer.json()
+        body: dict[str, Any] = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise ApiProblem(f"The API at {api} does not answer ({type(error).__name__}). Is it running?") from error
     if answer.is_success or path == "/healthcheck":
         return body
     words = "is not ready" if answer.status_code == 503 else "rejected this"
     raise ApiProblem(f"The API {words}: {body.get('detail', answer.reason_phrase)}")
+
+
+def find_title(api: str) -> str:
+    """Return what the API calls itself; without an answer, what the page is for."""
+    try:
+        return str(ask(api, "GET", "/openapi.json")["info"]["title"])
+    except ApiProblem:
+        return "Predictions"
 
 
 def show_health(api: str) -> None:
@@ -66,26 +66,31 @@ def show_release(release: dict[str, Any]) -> None:
         st.sidebar.metric(f"{name} on test", f"{value:.3f}")
 
 
-def ask_for_features(features: list[dict[str, Any]]) -> dict[str, float] | None:
+def ask_for_features(features: list[dict[str, Any]], target: str) -> dict[str, float] | None:
     """Draw the form; returns the features by their snake_case names when it is sent."""
     values = {}
-    with st.form("wine"):
+    with st.form("features"):
         for place, feature in enumerate(features):
             if place % COLUMNS == 0:
                 row = st.columns(COLUMNS)
             column = row[place % COLUMNS]
             unit = f" ({feature['unit']})" if feature["unit"] else ""
             step = 10 ** -decimals(feature)
-            values[feature["name"].replace(" ", "_")] = column.number_input(
+            values[spell(feature["name"])] = column.number_input(
                 f"{feature['name']}{unit}",
-                min_value=0.0,
+                min_value=min(0.0, feature["minimum"]),
                 value=feature["median"],
                 step=step,
                 format=f"%.{decimals(feature)}f",
             )
             column.caption(f"training saw {feature['minimum']:g} to {feature['maximum']:g}")
-        sent = st.form_submit_button("Predict the quality", type="primary")
+        sent = st.form_submit_button(f"Predict the {target}", type="primary")
     return values if sent else None
+
+
+def spell(name: str) -> str:
+    """Return a name as the API's fields spell it."""
+    return name.replace(" ", "_")
 
 
 def decimals(feature: dict[str, Any]) -> int:
@@ -94,31 +99,33 @@ def decimals(feature: dict[str, Any]) -> int:
     return 4 if width < 0.1 else 3 if width < 1 else 2 if width < 5 else 1
 
 
-def show_prediction(prediction: dict[str, Any]) -> None:
+def show_prediction(prediction: dict[str, Any], target: str) -> None:
     """Show the predicted class, the probabilities of all, and what was unusual in the input."""
     left, right = st.columns([1, 2])
-    quality = prediction["predicted_quality"]
-    left.metric("Predicted quality", quality)
-    left.caption(f"with probability {prediction['probabilities'][str(quality)]:.0%}")
+    predicted = prediction[f"predicted_{spell(target)}"]
+    left.metric(f"Predicted {target}", predicted)
+    left.caption(f"with probability {prediction['probabilities'][str(predicted)]:.0%}")
     left.caption(f"answered by release `{prediction['release']}`")
-    chart = pd.DataFrame({"probability": prediction["probabilities"]}).rename_axis("quality")
-    right.bar_chart(chart, x_label="quality", y_label="probability", horizontal=False)
+    chart = pd.DataFrame({"probability": prediction["probabilities"]}).rename_axis(target)
+    right.bar_chart(chart, x_label=target, y_label="probability", horizontal=False)
     for warning in prediction["warnings"]:
         st.warning(warning)
 
 
 def main() -> None:
     """Draw the page."""
-    st.set_page_config(page_title="Wine quality", page_icon="🍷", layout="wide")
-    st.title("Red wine quality")
-    api = FrontSettings().api_url
+    api = os.environ.get("API_URL") or API
+    title = find_title(api)
+    st.set_page_config(page_title=title, layout="wide")
+    st.title(title)
     show_health(api)
     try:
         release = ask(api, "GET", "/release")
         show_release(release)
-        features = ask_for_features(release["features"])
+        target = release["target"]
+        features = ask_for_features(release["features"], target)
         if features:
-            show_prediction(ask(api, "POST", "/predict", json=features))
+            show_prediction(ask(api, "POST", "/predict", json=features), target)
     except ApiProblem as problem:
         st.error(str(problem))
         st.button("Try again")

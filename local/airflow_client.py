@@ -7,10 +7,11 @@ from typing import Any
 
 import httpx
 
-from local.settings import StackSettings
+from src.core import wine
 from src.errors import StackError
+from src.settings import StackSettings
 
-DAG = "wine_quality"
+DAG = wine.DAG_ID
 ENDED = ("success", "failed")
 TASK_ENDED = ("success", "skipped", "failed", "upstream_failed", "removed")
 
@@ -67,7 +68,7 @@ class Airflow:
         while time.monotonic() < deadline:
             runs = self._get(f"/dags/{DAG}/dagRuns", order_by="-run_after", limit=1)["dag_runs"]
             if runs and runs[0]["state"] not in ENDED:
-                return runs[0]["dag_run_id"]
+                return str(runs[0]["dag_run_id"])
             due = self._get(f"/dags/{DAG}/details")["next_dagrun_run_after"]
             if due is None or datetime.fromisoformat(due) > datetime.now(UTC):
                 return self.trigger()
@@ -77,7 +78,7 @@ class Airflow:
     def trigger(self, dag: str = DAG) -> str:
         """Start a run and return its id."""
         answer = self._client.post(f"/dags/{dag}/dagRuns", json={"logical_date": None}).raise_for_status()
-        return answer.json()["dag_run_id"]
+        return str(answer.json()["dag_run_id"])
 
     def follow(self, run: str, seconds: float = 300, dag: str = DAG) -> Iterator[dict[str, Any]]:
         """Yield each task instance of a run as it ends.
@@ -102,7 +103,8 @@ class Airflow:
 
     def tasks(self, run: str, dag: str = DAG) -> list[dict[str, Any]]:
         """Return a run's task instances as the REST API gives them."""
-        return self._get(f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+        tasks: list[dict[str, Any]] = self._get(f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+        return tasks
 
     def runs(self, dag: str = DAG) -> dict[str, str]:
         """Return the state of each run by its id, the last 100 of them."""

@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
-from local.settings import FIRST_VALUES, STACK_HOME, StackSettings
+from local.env import FIELDS
 from src.config import PROJECT
 from src.errors import StackError
-from src.settings import direct_loopback
+from src.settings import StackSettings, direct_loopback
 
+STACK_HOME = PROJECT / ".stack"
 LOGS = STACK_HOME / "logs"
 ENVIRONMENTS = STACK_HOME / "environments"  # one file a program
 SESSION = STACK_HOME / "session"  # supervisord's pid; outlives it, so that its session can still be found
@@ -45,7 +46,7 @@ def base_environment(settings: StackSettings) -> dict[str, str]:
         "AIRFLOW_HOME": str(STACK_HOME / "airflow"),
         "AIRFLOW_CONFIG": str(PROJECT / "local" / "airflow.cfg"),
     }
-    foreign = {"PYTHONDONTWRITEBYTECODE", "AWS_PROFILE", "AWS_SESSION_TOKEN", *FIRST_VALUES}
+    foreign = {"PYTHONDONTWRITEBYTECODE", "AWS_PROFILE", "AWS_SESSION_TOKEN", *FIELDS}
     inherited = {
         name: value
         for name, value in os.environ.items()

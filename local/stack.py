@@ -21,16 +21,16 @@ import psutil
 
 from local import services
 from local.airflow_client import Airflow
-from local.services import AIRFLOW_PROGRAMS, PROGRAMS, StartError, wait_until
-from local.settings import ENV, STACK_HOME, StackSettings, add_missing_keys, read_env, write_env
+from local.env import ENV, add_missing_keys, read_env, write_env
+from local.services import AIRFLOW_PROGRAMS, PROGRAMS, STACK_HOME, StartError, wait_until
 from src.config import PROJECT
 from src.core.wine import EXAMPLE
 from src.errors import ConfigError, StackError
 from src.run_dvc import name_remote
-from src.settings import read_settings
+from src.settings import AccessSettings, StackSettings, read_settings
 from src.storage.bucket import Bucket
 from src.storage.first_state import publish_data
-from src.storage.users import AccessSettings, create_api_user
+from src.storage.users import create_api_user
 
 TOOLS = ("git", "juicefs", "airflow", "dvc", "streamlit", "uvicorn")
 START = time.monotonic()

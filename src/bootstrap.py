@@ -3,10 +3,10 @@
 import sys
 
 from src import cli
-from src.settings import read_settings
+from src.settings import AccessSettings, read_settings
 from src.storage.bucket import Bucket
 from src.storage.first_state import publish_data
-from src.storage.users import AccessSettings, create_users
+from src.storage.users import create_users
 
 
 def main() -> int:

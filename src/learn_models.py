@@ -17,7 +17,7 @@ from joblib.externals.loky import BrokenProcessPool
 from tqdm import tqdm
 
 from src import cli
-from src.config import GRID, PROJECT, SEARCH_RULE
+from src.config import DATA_POINTER, GRID, PROJECT, SEARCH_RULE
 from src.core import dataset, wine
 from src.core.wine import CLASSES
 from src.errors import MissingError, SearchError
@@ -26,6 +26,7 @@ from src.search.journal import LEADERBOARD, Journal
 from src.search.trials import Result, Rows, Trial, evaluate, list_trials
 from src.tracking import SESSIONS, Run, Tracker, read_tracking_settings
 
+DATA = PROJECT / DATA_POINTER.stem / wine.FILE
 PATIENCE = 5  # seconds that a scheduler, and its first worker, may take to answer
 
 
@@ -87,17 +88,20 @@ def report(results: Sequence[Result], file: Path) -> None:
 
 
 def read_data(file: Path) -> pd.DataFrame:
-    """Read the wine table.
+    """Read the table; what ``data.dvc`` names is pulled from the bucket where it is not there yet.
 
     Raises:
-        DataError: it is not the red wine quality table.
+        DataError: it is not the table of ``src/core/wine.py``.
         MissingError: there is no such file.
+        StackError: it could not be pulled.
 
     """
+    if file == DATA and not file.exists():
+        _pull_data()
     try:
         return dataset.read(file)
     except FileNotFoundError as error:
-        raise MissingError(f"{file} is missing; fetch the data with: dvc pull") from error
+        raise MissingError(f"{file} is missing; without --data the table is that of {DATA_POINTER.name}") from error
 
 
 def _search(options: argparse.Namespace) -> int:
@@ -115,6 +119,13 @@ def _search(options: argparse.Namespace) -> int:
     if not is_finished:
         print("learn_models: interrupted; go on from here with --resume", file=sys.stderr)
     return 0 if is_finished else cli.INTERRUPTED
+
+
+def _pull_data() -> None:
+    from src import run_dvc  # a search that has its data needs no bucket
+
+    if run_dvc.pull([DATA_POINTER]):
+        raise MissingError(f"DVC did not pull what {DATA_POINTER.name} names; it says why above")
 
 
 def _describe(result: Result) -> Run:
@@ -159,7 +170,7 @@ def _open_backend(options: argparse.Namespace) -> Iterator[None]:
 @contextmanager
 def _open_cluster(scheduler: str) -> Iterator[None]:
     from distributed import CancelledError, Client, KilledWorker
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     try:
         client = Client(scheduler, timeout=PATIENCE)
@@ -181,9 +192,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="keep what is done, go on from there")
     parser.add_argument("--backend", choices=["local", "dask"], default="local", help="where to compute")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="the Dask cluster's scheduler")
-    parser.add_argument("--data", type=Path, default=PROJECT / "data" / wine.FILE, help="the wine table")
-    parser.add_argument("--into", type=Path, default=PROJECT, help="the folder that gets logs/ and src/pkls/")
+    parser.add_argument("--data", type=Path, default=DATA, help=f"the table (default: {DATA.name} of data.dvc)")
+    parser.add_argument("--into", type=_folder, default=PROJECT, help="the folder that gets logs/ and src/pkls/")
     return parser.parse_args(arguments)
+
+
+def _folder(text: str) -> Path:
+    return Path(text).resolve()  # DVC's pull changes to the project's folder
 
 
 def _count(text: str) -> int:

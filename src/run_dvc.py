@@ -52,7 +52,8 @@ def pull(files: Sequence[Path]) -> int:
         check_target(file, bucket)
     name_remote(bucket)
     os.chdir(PROJECT)
-    return dvc(["pull", *map(str, files), "--remote", REMOTE])
+    code: int = dvc(["pull", *map(str, files), "--remote", REMOTE])
+    return code
 
 
 def check_target(file: Path, bucket: Bucket) -> None:

@@ -1,6 +1,8 @@
 """Fixtures: one object store for the session, a bucket of its own for each test."""
 
+import fcntl
 import os
+import pickle
 import secrets
 import shutil
 from collections import Counter
@@ -9,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from src.config import DATA_POINTER, PROJECT
+from src.config import DATA_POINTER, PARAMETERS, PROJECT
 from src.core import wine
 from src.core.pointer import Pointer
+from src.pipeline import steps
 from src.storage.bucket import Bucket
 from src.storage.workspace import open_workspace
-from tests.support.releases import make_release
 from tests.support.services import Service, gateway
 
 if "GITLAB_CI" in os.environ:
@@ -69,12 +71,34 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="session")
-def training(store: Service, data_csv: Path) -> tuple[list[Pointer], dict[str, bytes]]:
-    """Train three releases once, and return their pointers and every object that the bucket held then."""
+def training(
+    store: Service, data_csv: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[Pointer], dict[str, bytes]]:
+    """Train three releases once in a run; return their pointers and every object that the bucket held then."""
+    kept = common_folder(tmp_path_factory) / "training.pickle"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(train_releases(store, data_csv)))
+        releases, objects = pickle.loads(kept.read_bytes())
+        return releases, objects
+
+
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of this run, which the workers of pytest-xdist share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+def train_releases(store: Service, data_csv: Path) -> tuple[list[Pointer], dict[str, bytes]]:
+    """Train three releases from one split of the table."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         bucket = new_bucket(store, monkeypatch)
         data = push_data(bucket, data_csv)
-        releases = [make_release(data, parameters) for parameters in CANDIDATES]
+        split = steps.prepare_data(data)
+        about = steps.describe_run("test", "train_model")
+        challengers = [steps.train_model(data, split, about, parameters={**PARAMETERS, **one}) for one in CANDIDATES]
+        releases = [steps.test_model(challenger, split, register=False) for challenger in challengers]
         return releases, {key: bucket.get(key) for key in bucket.list("")}
 
 

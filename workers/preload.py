@@ -14,7 +14,7 @@ import dvc.repo
 import dvc_s3
 import onnxruntime
 import pandas
-import pydantic_settings
+import pydantic
 import s3fs
 import skl2onnx
 import sklearn.linear_model

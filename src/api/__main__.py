@@ -27,18 +27,31 @@ def main() -> int:
 
 def _serve(host: str, port: int | None) -> None:
     settings = read_settings(ApiSettings)
-    _allow_connections(settings.api_max_connections)
-    Server(settings, host, port or settings.api_port).run()
+    most = _allow_connections(settings.api_max_connections)
+    if most < settings.api_max_connections:
+        print(f"api: at most {most} connections, not API_MAX_CONNECTIONS={settings.api_max_connections}: "
+              "this process may open no more files (see: ulimit -Hn)", file=sys.stderr)
+    Server(settings.model_copy(update={"api_max_connections": most}), host, port or settings.api_port).run()
 
 
-def _allow_connections(most: int) -> None:
-    """Let the process open as many files as that takes: shells allow 1,024 where the system allows more."""
+def _allow_connections(most: int) -> int:
+    """Let the process open as many files as that takes, where the system allows it; returns for how many they suffice.
+
+    Shells allow 1,024 where the system allows more.
+
+    Raises:
+        ConfigError: they do not suffice for one.
+
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = most + BACKLOG + OTHER_FILES
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise ConfigError(f"API_MAX_CONNECTIONS: {most} needs {needed} open files, and this process may have {hard}")
+    if resource.RLIM_INFINITY not in (soft, hard):
+        needed = min(needed, hard)
+    if needed <= BACKLOG + OTHER_FILES:
+        raise ConfigError(f"this process may open {hard} files, and needs more than {BACKLOG + OTHER_FILES}")
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    return needed - BACKLOG - OTHER_FILES
 
 
 if __name__ == "__main__":

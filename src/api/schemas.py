@@ -5,11 +5,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
-from src.core.wine import EXAMPLE, FEATURES
+from src.core.table import Feature, describe_classes, spell
+from src.core.wine import CLASSES, EXAMPLE, FEATURES, NAME, TARGET
 
-# A litre holds less than 1,000,000 mg of anything; far larger numbers would overflow the model's float32.
-Measurement = Annotated[float, Field(strict=True, ge=0, le=1_000_000, allow_inf_nan=False)]
-
+ANSWER = f"predicted_{spell(TARGET)}"
+LARGEST = 1_000_000  # far larger numbers would overflow the model's float32
 MOST_FAULTS = 10  # what a person reads; a body may hold many more, and each costs time and memory to tell
 UNTOLD = "untold_faults"
 
@@ -28,23 +28,30 @@ def _bound_faults(cls: type[BaseModel], values: Any, validate: Any) -> Any:
         raise ValidationError.from_exception_data(error.title, faults) from None
 
 
-_fields: dict[str, Any] = {
-    feature.field: (Measurement, Field(description=feature.label)) for feature in FEATURES
-}
+def _measure(feature: Feature) -> Any:
+    """Accept what the table would not, with a warning in the answer, but nothing negative where it has nothing so."""
+    lowest, highest = min(0, feature.lowest), max(LARGEST, feature.highest)
+    limits = Field(strict=True, ge=lowest, le=highest, allow_inf_nan=False, description=feature.label)
+    return Annotated[float, limits], ...
+
+
+_fields: dict[str, Any] = {feature.field: _measure(feature) for feature in FEATURES}
 _validators: dict[str, Any] = {"bound_faults": model_validator(mode="wrap")(_bound_faults)}
 Wine = create_model(
-    "Wine",
+    NAME.title().replace(" ", ""),
     __config__=ConfigDict(extra="forbid", frozen=True, json_schema_extra={"example": EXAMPLE}),
-    __doc__="One red wine: its 11 physico-chemical features.",
+    __doc__=f"One {NAME}: its {len(FEATURES)} features.",
     __validators__=_validators,
     **_fields,
 )
 
 
 class Prediction(BaseModel):
-    """The quality of one wine, and which release says so."""
+    """The predicted class, and which release says so."""
 
-    predicted_quality: int = Field(description="The most probable class, 3 to 8")
+    model_config = ConfigDict(validate_by_name=True)
+
+    predicted: int = Field(alias=ANSWER, description=f"The most probable class, {describe_classes(CLASSES)}")
     probabilities: dict[str, float] = Field(description="Probability of each class")
     release: str = Field(description="Id of the release that answered")
     warnings: list[str] = Field(description="Features outside what training saw")

@@ -7,6 +7,10 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from src.api.champion import Champion
+from src.core.table import spell
+from src.core.wine import NAME
+
+PREFIX = spell(NAME)
 
 
 class Telemetry(Collector):
@@ -15,9 +19,9 @@ class Telemetry(Collector):
     def __init__(self) -> None:
         """Start from zero."""
         self.registry = CollectorRegistry()
-        self.predictions = Counter("wine_predictions", "Predictions answered", ["release"], registry=self.registry)
+        self.predictions = Counter(f"{PREFIX}_predictions", "Predictions answered", ["release"], registry=self.registry)
         self.seconds = Histogram(
-            "wine_prediction_seconds",
+            f"{PREFIX}_prediction_seconds",
             "Time in the model, in seconds",
             buckets=(0.00001, 0.0001, 0.001, 0.01, 0.1),
             registry=self.registry,
@@ -34,13 +38,17 @@ class Telemetry(Collector):
         if self._champion is None:
             return
         status, live = self._champion.status, self._champion.live
-        release = GaugeMetricFamily("wine_release_info", "1 for the release that is serving", labels=["release"])
+        release = GaugeMetricFamily(f"{PREFIX}_release_info", "1 for the release that is serving", labels=["release"])
         if live:
             release.add_metric([live.id], 1)
         yield release
         rejected = status.rejection is not None
-        yield GaugeMetricFamily("wine_release_rejected", "1 while the champion is rejected", float(rejected))
+        yield _gauge("release_rejected", "1 while the champion is rejected", float(rejected))
         if status.age is not None:
             reachable, age = float(status.store_error is None), status.age
-            yield GaugeMetricFamily("wine_store_reachable", "1 if the last poll of the bucket succeeded", reachable)
-            yield GaugeMetricFamily("wine_store_poll_age_seconds", "Seconds since the last poll of the bucket", age)
+            yield _gauge("store_reachable", "1 if the last poll of the bucket succeeded", reachable)
+            yield _gauge("store_poll_age_seconds", "Seconds since the last poll of the bucket", age)
+
+
+def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{PREFIX}_{name}", what, value)

@@ -1,1 +1,1 @@
-"""Pure: the wine table, its models and their releases; no network, clock or environment."""
+"""Pure: the table, its models and their releases; no network, clock or environment."""

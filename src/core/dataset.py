@@ -1,4 +1,4 @@
-"""The wine table: read and validate the CSV, split it by content."""
+"""The table: read and validate the CSV, split it by content."""
 
 import hashlib
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from src.config import SplitRule
+from src.core.table import describe_classes
 from src.core.wine import CLASSES, FEATURES, TARGET
 from src.errors import DataError
 
@@ -16,10 +17,10 @@ _SHOWN = 5
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a wine CSV: 11 float features and an integer quality, one row a wine, in the order of ``COLUMNS``.
+    """Read a CSV of float features and an integer target, in the order of ``COLUMNS``.
 
     Raises:
-        DataError: names column, line and value of what is not a red wine quality table.
+        DataError: names column, line and value of what is not the table of ``wine.py``.
 
     """
     text = _read_text(path)
@@ -31,7 +32,8 @@ def read(path: Path) -> pd.DataFrame:
         more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         lines = "".join(f"\n  line {line}, {problem}" for line, problem in problems[:_SHOWN])
         raise DataError(f"{path.name}: {len(problems)} bad value(s):{lines}{more}")
-    return numbers.astype({TARGET: int} | dict.fromkeys(FEATURE_NAMES, float))
+    table: pd.DataFrame = numbers.astype({TARGET: int} | dict.fromkeys(FEATURE_NAMES, float))
+    return table
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
@@ -52,7 +54,8 @@ def split(table: pd.DataFrame, rule: SplitRule) -> tuple[pd.DataFrame, pd.DataFr
     train, test = table[~held_out].reset_index(drop=True), table[held_out].reset_index(drop=True)
     unseen = sorted(set(test[TARGET]) - set(train[TARGET]))
     if unseen:
-        raise DataError(f"quality {unseen[0]} has rows in test and none in train: add rows, or change the split's salt")
+        where = f"{TARGET} {unseen[0]} has rows in test and none in train"
+        raise DataError(f"{where}: add rows, or change the split's salt")
     if test[TARGET].nunique() < 2:
         raise DataError(f"test holds {len(test)} row(s) of {test[TARGET].nunique()} class(es), expected two or more")
     return train, test
@@ -93,7 +96,7 @@ def _check_columns(path: Path, text: pd.DataFrame) -> None:
 def _find_problems(column: str, text: pd.Series, numbers: pd.Series) -> list[tuple[int, str]]:
     if column == TARGET:
         bad = ~numbers.isin(CLASSES)
-        expected = f"expected a class from {CLASSES[0]} to {CLASSES[-1]}"
+        expected = f"expected a class {describe_classes(CLASSES)}"
     else:
         feature = FEATURES[FEATURE_NAMES.index(column)]
         bad = ~numbers.between(feature.lowest, feature.highest)

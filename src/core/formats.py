@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from src.errors import FormatError, IntegrityError
 
@@ -15,7 +15,7 @@ class Stored(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     NEWEST: ClassVar[int] = 1
-    format: int = 1
+    format: int = Field(1, ge=1, strict=True)
 
     @classmethod
     def read(cls, content: Any, where: str) -> Self:

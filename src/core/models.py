@@ -32,9 +32,10 @@ def fit(name: str, parameters: Mapping[str, Any], table: pd.DataFrame) -> Pipeli
 
 
 def export(model: Pipeline) -> bytes:
-    """Return the model as ONNX: ``features`` (rows, 11) float32 to ``label`` (rows,) and ``probabilities``."""
+    """Return the model as ONNX: ``features`` (rows, features) float32 to ``label`` (rows,) and ``probabilities``."""
     from skl2onnx import to_onnx  # takes seconds, and the search's workers export nothing
     from skl2onnx.common.data_types import FloatTensorType
 
     features = [(INPUT, FloatTensorType([None, len(FEATURE_NAMES)]))]
-    return to_onnx(model, initial_types=features, options={"zipmap": False}).SerializeToString()
+    exported: bytes = to_onnx(model, initial_types=features, options={"zipmap": False}).SerializeToString()
+    return exported

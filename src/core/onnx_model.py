@@ -40,7 +40,7 @@ class Model:
         self._input = inputs[0].name
 
     def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return labels (rows,) and probabilities (rows, classes) for features (rows, 11), cast to float32.
+        """Return labels (rows,) and probabilities (rows, classes) for features (rows, features), cast to float32.
 
         Raises:
             IntegrityError: a probability is not a number.

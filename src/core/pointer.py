@@ -185,6 +185,7 @@ def _plain(meta: Any) -> dict[str, Any]:
     try:
         text = json.dumps(meta, default=str, allow_nan=False, ensure_ascii=False)
         text.encode()
-        return json.loads(text)
+        plain: dict[str, Any] = json.loads(text)
+        return plain
     except (TypeError, ValueError, RecursionError) as error:
         raise IntegrityError(f"the pointer's meta cannot be written as JSON: {error}") from error

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from src.core.formats import Stored
 from src.core.onnx_model import Model, inspect
+from src.core.wine import CLASSES, FEATURES
 from src.errors import IntegrityError
 
 Files = Mapping[str, bytes]  # a release's files by name
@@ -49,6 +50,12 @@ class Provenance(Stored):
     features: tuple[FeatureRange, ...]
     classes: tuple[int, ...]
     libraries: Mapping[str, str]
+
+    @property
+    def is_of_this_table(self) -> bool:
+        """Say whether it knows the features of ``wine.py``, in that order, and none but its classes."""
+        names = [feature.name for feature in self.features]
+        return names == [feature.name for feature in FEATURES] and set(self.classes) <= set(CLASSES)
 
     def contradicts(self, other: "Provenance") -> str | None:
         """Say how this release's contract, its features in their order and its classes, differs from another's."""

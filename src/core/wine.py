@@ -3,34 +3,14 @@
 Source: Cortez et al. (2009), UCI Machine Learning Repository, doi 10.24432/C56S3T, CC BY 4.0.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
+from src.core.table import Feature
 
-@dataclass(frozen=True)
-class Feature:
-    """One measured property; a value outside ``lowest`` to ``highest`` (inclusive) cannot be a wine's."""
-
-    name: str
-    unit: str
-    lowest: float
-    highest: float
-
-    @property
-    def field(self) -> str:
-        """Return the name as requests and Python spell it: ``fixed_acidity`` for ``fixed acidity``."""
-        return self.name.replace(" ", "_")
-
-    @property
-    def label(self) -> str:
-        """Return the name with its unit, for people."""
-        return f"{self.name} ({self.unit})" if self.unit else self.name
-
-
-NAME = "wine"  # one row; metrics and the DAG are named after it
-TITLE = "Red wine quality"
+NAME = "wine"  # one row; metrics are named after it
+TITLE = "Red wine quality"  # of the page and the API
 DAG_ID = "wine_quality"
-FILE = "winequality-red.csv"
+FILE = "winequality-red.csv"  # in data/
 FEATURES = (
     Feature("fixed acidity", "g/dm³ tartaric acid", 0.0, 50.0),
     Feature("volatile acidity", "g/dm³ acetic acid", 0.0, 10.0),
@@ -45,7 +25,7 @@ FEATURES = (
     Feature("alcohol", "% vol", 0.0, 25.0),
 )
 TARGET = "quality"
-CLASSES = (3, 4, 5, 6, 7, 8)
+CLASSES = (3, 4, 5, 6, 7, 8)  # two integers or more, ascending
 # The table's first wine: what the documentation and the first request show.
 EXAMPLE: dict[str, Any] = {
     "fixed_acidity": 7.4,

@@ -55,5 +55,11 @@ def reproduce(registry: Registry, pointer: Pointer) -> Pointer:
         before = recorded.libraries
         changed = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
         why = f"the libraries changed: {', '.join(changed)}" if changed else "the code or the processor changed"
-        raise RegistryError(f"training again gave {again.md5}, the release is {pointer.md5}; {why}")
+        files = ", ".join(_list_different(registry, again, pointer))
+        raise RegistryError(f"training again gave {again.md5}, the release is {pointer.md5}; {files} differ: {why}")
     return again
+
+
+def _list_different(registry: Registry, one: Pointer, other: Pointer) -> list[str]:
+    files, others = (dict(registry.bucket.read_files(pointer)) for pointer in (one, other))
+    return [name for name in sorted(files | others) if files.get(name) != others.get(name)]

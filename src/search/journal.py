@@ -6,16 +6,36 @@ stopped at any moment can go on from it.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from src.errors import SearchError
+from src.core.formats import Stored
+from src.core.metrics import Metrics
+from src.errors import FormatError, IntegrityError, SearchError
 from src.search.trials import Result, Trial
 
 LOG = Path("logs") / "tracking_model_metrics.log"
 LEADERBOARD = Path("logs") / "leaderboard.csv"
 MODELS = Path("src") / "pkls"
+
+
+class Line(Stored):
+    """One line of the journal: a result, and the data and rule that it belongs to."""
+
+    fingerprint: str
+    task: str
+    model: str
+    parameters: Mapping[str, Any]
+    scores: Mapping[str, Metrics]
+    confusion: Sequence[Sequence[int]]
+    seconds: float
+    error: str | None
+
+    def to_result(self) -> Result:
+        """Return the result alone."""
+        return Result(**self.model_dump(exclude={"format", "fingerprint"}))
 
 
 class Journal:
@@ -26,6 +46,7 @@ class Journal:
 
         Raises:
             SearchError: ``resume``, and the journal is another search's or damaged.
+            FormatError: ``resume``, and newer code wrote it.
 
         """
         self.log, self.models = folder / LOG, folder / MODELS
@@ -56,9 +77,9 @@ class Journal:
             unfinished = self.models / f".{result.task}.pkl"
             unfinished.write_bytes(model)
             os.replace(unfinished, self._model_file(result.task))
-        line = json.dumps({"fingerprint": self._fingerprint, **asdict(result)}) + "\n"
+        line = Line(fingerprint=self._fingerprint, **asdict(result))
         with self.log.open("ab", buffering=0) as log:
-            log.write(line.encode())
+            log.write(f"{json.dumps(line.model_dump(mode='json'))}\n".encode())
         self._done[result.task] = result
 
     def _holds(self, trial: Trial) -> bool:
@@ -86,11 +107,12 @@ class Journal:
     def _parse(self, number: int, line: bytes) -> Result:
         hint = "start anew, without --resume"
         try:
-            content = json.loads(line)
-            found = content.pop("fingerprint")
-            result = Result(**content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SearchError(f"{self.log.name}: line {number} is not a result: {error}; {hint}") from error
-        if found != self._fingerprint:
-            raise SearchError(f"{self.log.name} is of {found}, these data and rule are {self._fingerprint}; {hint}")
-        return result
+            found = Line.read_json(line, f"{self.log.name}: line {number}")
+        except FormatError:
+            raise
+        except IntegrityError as error:
+            raise SearchError(f"{error}; {hint}") from error
+        if found.fingerprint != self._fingerprint:
+            of = f"{self.log.name} is of {found.fingerprint}, these data and rule are {self._fingerprint}"
+            raise SearchError(f"{of}; {hint}")
+        return found.to_result()

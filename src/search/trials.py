@@ -134,7 +134,9 @@ def score(fitted: Pipeline, table: pd.DataFrame) -> dict[str, float]:
 
 
 def _count_confusions(fitted: Pipeline, table: pd.DataFrame) -> list[list[int]]:
-    return confusion_matrix(table[TARGET], fitted.predict(table[dataset.FEATURE_NAMES]), labels=CLASSES).tolist()
+    predicted = fitted.predict(table[dataset.FEATURE_NAMES])
+    counts: list[list[int]] = confusion_matrix(table[TARGET], predicted, labels=CLASSES).tolist()
+    return counts
 
 
 def _mean(folds: Sequence[Metrics]) -> dict[str, float]:

@@ -3,12 +3,13 @@
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -19,10 +20,14 @@ from src.core.pointer import Pointer, read_listing
 from src.errors import ConflictError, IntegrityError, MissingError, StoreError
 from src.settings import StoreSettings, read_settings
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 Get = Callable[[str, int], bytes]  # an object's bytes by its key, of which there may be so many
 DVC_PREFIX = "dvc"
 PROBE = "registry/probe"  # an object that tells whether the store honours conditions
 LOCKS = Path("/tmp")  # where every process of a machine looks, whatever its TMPDIR
+LOCK_SECONDS = 60.0  # that a change waits for another, which takes less than one where nothing hangs
 _CHANGED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 _UNCHANGED = {"304", "NotModified"}
@@ -33,7 +38,7 @@ class Bucket:
     """One bucket; every method raises :class:`StoreError` when the store is unreachable or rejects."""
 
     name: str
-    client: Any
+    client: "S3Client"
 
     @classmethod
     def from_environment(cls) -> "Bucket":
@@ -81,7 +86,8 @@ class Bucket:
             IntegrityError: it has more than ``limit`` bytes.
 
         """
-        return self._call("get_object", limit, Key=key)["Body"]
+        content: bytes = self._call("get_object", limit, Key=key)["Body"]
+        return content
 
     def get_if_changed(self, key: str, etag: str | None, limit: int) -> tuple[bytes, str] | None:
         """Return an object's bytes and ETag, or None where it still has ``etag``; raises as :meth:`get` does."""
@@ -115,9 +121,10 @@ class Bucket:
     def find_etag(self, key: str) -> str | None:
         """Return an object's ETag, None where there is no such object."""
         try:
-            return self._call("head_object", Key=key)["ETag"]
+            etag: str = self._call("head_object", Key=key)["ETag"]
         except MissingError:
             return None
+        return etag
 
     def replace(self, key: str, content: bytes, etag: str | None) -> None:
         """Write an object where it still has ``etag`` (None: where it is not there), and read it back.
@@ -142,27 +149,38 @@ class Bucket:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep this machine's other writers out until the block ends."""
+        """Keep this machine's other writers out until the block ends, where the store ignores conditions.
+
+        Raises:
+            StoreError: another process did not let go of the lock.
+
+        """
+        if self._honours_conditions:
+            yield
+            return
         name = hashlib.sha256(f"{self.endpoint}/{self.name}".encode()).hexdigest()[:16]
         path = LOCKS / f"wine-registry-{name}.lock"
+        lock = _take_lock(path)
         try:
-            lock = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o444)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
+            with suppress(OSError):  # another user's, which the next writer takes as it is
+                path.unlink()
             os.close(lock)
 
     @cached_property
     def _honours_conditions(self) -> bool:
-        """Try whether the store rejects to write over an object that is there (AWS and MinIO do)."""
+        """Try whether the store rejects to write over an object that is there, or has another ETag (AWS does)."""
         self._call("put_object", Key=PROBE, Body=b"")
+        return self._rejects({"IfNoneMatch": "*"}) and self._rejects({"IfMatch": f'"{"0" * 32}"'})
+
+    def _rejects(self, condition: Mapping[str, Any]) -> bool:
         try:
-            self._call("put_object", Key=PROBE, Body=b"", IfNoneMatch="*")
+            self._call("put_object", Key=PROBE, Body=b"", **condition)
         except ConflictError:
             return True
+        except StoreError:  # it has no such conditions
+            return False
         return False
 
     def list(self, prefix: str) -> list[str]:
@@ -208,7 +226,8 @@ class Bucket:
             size = answer.get("ContentLength")
             if size is None or size > limit:
                 raise IntegrityError(f"{key} has {size} bytes, expected at most {limit}")
-            return answer["Body"].read()
+            content: bytes = answer["Body"].read()
+            return content
         finally:
             answer["Body"].close()
 
@@ -241,6 +260,27 @@ def list_files(get: Get, pointer: Pointer, limits: Limits) -> dict[str, str]:
 def content_key(md5: str) -> str:
     """Return the key under which DVC stores the bytes with this md5."""
     return f"{DVC_PREFIX}/files/md5/{md5[:2]}/{md5[2:]}"
+
+
+def _take_lock(path: Path) -> int:
+    """Return the locked file at ``path``; who held it before deletes it, so that a file may be another by then."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            lock = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o444)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.stat().st_ino == os.fstat(lock).st_ino:
+                return lock
+            os.close(lock)
+        except (BlockingIOError, FileNotFoundError) as error:
+            os.close(lock)
+            if time.monotonic() > deadline:
+                raise StoreError(f"another process of this machine has been changing the registry for {LOCK_SECONDS:g} "
+                                 f"s; find it with: fuser {path}") from error
+        time.sleep(0.02)
 
 
 def _read_verified(get: Get, md5: str, limit: int) -> bytes:

@@ -6,28 +6,17 @@ from urllib.parse import urlsplit
 
 import boto3
 from minio import MinioAdmin
-from minio.credentials import StaticProvider
+from minio.credentials.providers import StaticProvider
 from minio.error import MinioAdminException
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import SecretStr
 from urllib3.exceptions import HTTPError
 
 from src.errors import ConfigError, StoreError
+from src.settings import AccessSettings
 from src.storage.bucket import DVC_PREFIX, Bucket
 
 READ = ("s3:GetObject",)
 WRITE = (*READ, "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
-
-
-class AccessSettings(BaseSettings):
-    """The keys that the bucket's two users are to have; without the pipeline's, the store's owner makes both."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
-
-    pipeline_access_key_id: str | None = Field(None, min_length=3, description="Reads and writes; deletes nothing")
-    pipeline_secret_access_key: SecretStr | None = Field(None, min_length=8)
-    api_access_key_id: str | None = Field(None, min_length=3, description="Reads the champion and what DVC stored")
-    api_secret_access_key: SecretStr | None = Field(None, min_length=8)
 
 
 def create_users(bucket: Bucket, settings: AccessSettings, say: Callable[[str], None]) -> None:
@@ -84,7 +73,9 @@ def _make_user(
 
 def _open_admin(bucket: Bucket) -> MinioAdmin:
     address = urlsplit(bucket.endpoint)
-    keys = boto3.Session().get_credentials().get_frozen_credentials()
+    keys = boto3.Session().get_credentials()
+    if not keys or not keys.access_key or not keys.secret_key:
+        raise ConfigError("AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is missing")
     return MinioAdmin(
         endpoint=address.netloc,
         credentials=StaticProvider(keys.access_key, keys.secret_key),

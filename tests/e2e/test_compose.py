@@ -20,10 +20,11 @@ import pytest
 import yaml
 
 from local.airflow_client import ENDED, Airflow
-from local.settings import StackSettings, read_env
-from src.api.schemas import EXAMPLE
+from local.env import read_env
 from src.config import PARAMETERS, PROJECT
+from src.core.wine import EXAMPLE
 from src.pipeline.run import STEPS
+from src.settings import StackSettings
 from tests.support.gitlab import Project
 from tests.support.newcomer import WORSE_C, predict_on_the_page, set_c
 from tests.support.services import eventually
@@ -74,7 +75,8 @@ class Stack:
 
     def predict(self) -> str:
         """Predict, and return the release that answered."""
-        return httpx.post(self.url("/predict"), json=EXAMPLE, timeout=10).raise_for_status().json()["release"]
+        answer = httpx.post(self.url("/predict"), json=EXAMPLE, timeout=10).raise_for_status()
+        return str(answer.json()["release"])
 
     def predict_or_none(self) -> str | None:
         try:

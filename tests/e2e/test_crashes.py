@@ -14,7 +14,7 @@ import pytest
 from supervisor.xmlrpc import SupervisorTransport
 
 from local.airflow_client import Airflow
-from local.settings import read_env
+from local.env import read_env
 from tests.support.services import eventually, fill_disk, small_disk
 from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
 

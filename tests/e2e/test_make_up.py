@@ -22,14 +22,14 @@ import psutil
 import pytest
 
 from local.airflow_client import Airflow
-from local.settings import StackSettings, read_env
-from src.api.schemas import EXAMPLE
+from local.env import read_env
 from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
 from src.core import dataset, models
-from src.core.wine import TARGET
+from src.core.wine import EXAMPLE, TARGET
 from src.errors import StoreError
 from src.pipeline.run import STEPS
 from src.registry import CURRENT
+from src.settings import StackSettings
 from src.storage.bucket import Bucket
 from tests.support.newcomer import WORSE_C, predict_on_the_page, set_c
 from tests.support.services import eventually
@@ -49,7 +49,8 @@ class Stack:
         return f"http://127.0.0.1:{self.ports[port]}{path}"
 
     def release(self) -> dict[str, Any]:
-        return httpx.get(self.url("/release"), timeout=10).raise_for_status().json()
+        release: dict[str, Any] = httpx.get(self.url("/release"), timeout=10).raise_for_status().json()
+        return release
 
     def registry(self, *arguments: str) -> str:
         command = [sys.executable, "-m", "src.registry", *arguments]
@@ -243,7 +244,7 @@ def test_a_shell_and_plain_dvc_hold_exactly_what_the_api_serves(stack: Stack, tm
       "{dvc}" init --no-scm -q; "{dvc}" remote add -d bucket "s3://$BUCKET/dvc"; "{dvc}" pull -q current.dvc"""
     subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True)
     served = stack.release()["metrics"]
-    assert json.loads((tmp_path / "release" / "metrics.json").read_text()) == served
+    assert json.loads((tmp_path / "release" / "metrics.json").read_text()) == {"format": 1, **served}
 
 
 @needs("curl")

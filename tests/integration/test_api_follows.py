@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from src.api.schemas import EXAMPLE
 from src.config import PROJECT
 from src.core.pointer import Pointer
+from src.core.wine import EXAMPLE
 from src.registry import CURRENT, Registry
 from src.storage.bucket import Bucket, content_key
 from tests.conftest import new_bucket
@@ -43,7 +43,9 @@ def get(api: Service, path: str) -> httpx.Response:
 
 
 def predict(api: Service) -> dict[str, Any]:
-    return httpx.post(api.url.replace("/liveness", "/predict"), json=EXAMPLE, timeout=5).raise_for_status().json()
+    answer = httpx.post(api.url.replace("/liveness", "/predict"), json=EXAMPLE, timeout=5).raise_for_status()
+    prediction: dict[str, Any] = answer.json()
+    return prediction
 
 
 def serves(api: Service, pointer: Pointer) -> bool:

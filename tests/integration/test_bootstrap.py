@@ -13,8 +13,9 @@ from src import bootstrap
 from src.core.pointer import Pointer
 from src.errors import StoreError
 from src.registry import CURRENT, Registry
+from src.settings import AccessSettings
 from src.storage.bucket import Bucket
-from src.storage.users import AccessSettings, create_users
+from src.storage.users import create_users
 from src.storage.workspace import open_workspace
 from tests.conftest import committed_data
 

@@ -53,7 +53,7 @@ def scheduler(start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> 
     """Return the address of a scheduler that has no workers yet."""
     process = start("scheduler", "--port", "0")
     wait_for_file(tmp_path / "scheduler.json", process)
-    return json.loads((tmp_path / "scheduler.json").read_text())["address"]
+    return str(json.loads((tmp_path / "scheduler.json").read_text())["address"])
 
 
 def test_cluster_gives_the_same_leaderboard_to_the_last_digit(

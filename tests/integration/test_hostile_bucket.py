@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,38 @@ def forge_release(bucket: Bucket, good: Pointer, change: Callable[[dict[str, byt
     files = dict(bucket.read_files(good))
     change(files)
     return forge_folder(bucket, release.FOLDER, files)
+
+
+@dataclass(frozen=True)
+class Served:
+    """An API, the bucket that it follows, and three releases whose bytes are there."""
+
+    bucket: Bucket
+    api: Service
+    releases: list[Pointer]
+
+    def begin(self) -> tuple[Bucket, Service, Pointer, Pointer]:
+        """Promote the first release, and wait until the API serves it and rejects nothing."""
+        first, second, _ = self.releases
+        promote(self.bucket, first)
+        eventually(lambda: serves(self.api, first) and get(self.api, "/healthcheck").json()["rejected"] is None)
+        return self.bucket, self.api, first, second
+
+
+@pytest.fixture(scope="module")
+def served(
+    store: Service, training: tuple[list[Pointer], dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """Run one API for all tests that alter nothing but its bucket."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        bucket = new_bucket(store, monkeypatch)
+        api = uvicorn(tmp_path_factory.mktemp("served"))
+    releases, objects = training
+    for key, content in objects.items():
+        bucket.put(key, content)
+    api.start()
+    yield Served(bucket, api, releases)
+    api.stop()
 
 
 @pytest.mark.parametrize("name", ["../../evil", "a/../../../evil", "/tmp/wine-evil", "./../evil", "a//../../evil"])
@@ -141,7 +174,8 @@ def classifier(*nodes: onnx.NodeProto, weights: Sequence[TensorProto] = (), **mo
         list(weights),
     )
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=10, **more).SerializeToString()
+    content: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=10, **more).SerializeToString()
+    return content
 
 
 def reads_a_file() -> bytes:
@@ -209,21 +243,59 @@ FORGED: dict[Callable[[], bytes], str] = {
 }
 
 
-def test_forged_models_are_rejected_by_name_and_the_old_champion_serves(
+def test_forged_models_are_rejected_by_name_and_the_old_champion_serves(served: Served) -> None:
+    bucket, api, _, second = served.begin()
+    before = predict(api)
+    for model, words in FORGED.items():
+        forged = forge_release(bucket, second, lambda files: files.update({"model.onnx": model()}))
+        bucket.put(CURRENT, forged.to_yaml().encode())
+        eventually(lambda: (get(api, "/healthcheck").json()["rejected"] or {}).get("release") == forged.id)
+        assert re.search(words, get(api, "/healthcheck").json()["rejected"]["reason"])
+        assert predict(api) == before
+
+
+def test_a_release_of_another_table_is_rejected_in_words_and_never_answers_500(
     bucket: Bucket, trained: list[Pointer], tmp_path: Path
 ) -> None:
-    promote(bucket, trained[0])
+    def rename(files: dict[str, bytes]) -> None:
+        files["release.json"] = files["release.json"].replace(b'"alcohol"', b'"ethanol"')
+
+    foreign = forge_release(bucket, trained[1], rename)
+    bucket.put(CURRENT, foreign.to_yaml().encode())
     api = uvicorn(tmp_path)
     api.start()
     try:
+        rejected = eventually(lambda: get(api, "/healthcheck").json()["rejected"])
+        assert rejected["reason"].startswith("it is of another table than the wine's, by alcohol, ethanol; update")
+        for answer in (get(api, "/readiness"), get(api, "/release"), get(api, "/healthcheck")):
+            assert answer.status_code == 503
+        Registry(bucket).promote(trained[0], "better", "test", {})
         eventually(lambda: serves(api, trained[0]))
-        before = predict(api)
-        for model, words in FORGED.items():
-            forged = forge_release(bucket, trained[1], lambda files: files.update({"model.onnx": model()}))
-            bucket.put(CURRENT, forged.to_yaml().encode())
-            eventually(lambda: (get(api, "/healthcheck").json()["rejected"] or {}).get("release") == forged.id)
-            assert re.search(words, get(api, "/healthcheck").json()["rejected"]["reason"])
-            assert predict(api) == before
+    finally:
+        api.stop()
+
+
+def test_a_model_that_failed_is_not_tried_again_at_each_poll(
+    bucket: Bucket, trained: list[Pointer], tmp_path: Path
+) -> None:
+    forged = forge_release(bucket, trained[1], lambda files: files.update({"model.onnx": answers_nan()}))
+    bucket.put(CURRENT, forged.to_yaml().encode())
+    api = uvicorn(tmp_path)
+    api.start()
+    try:
+        eventually(lambda: get(api, "/healthcheck").json()["rejected"])
+        (process,) = api.processes()
+        ages = []
+
+        def polled_often() -> bool:
+            ages.append(get(api, "/healthcheck").json()["store"]["seconds_since_last_poll"])
+            return len(ages) > 20
+
+        before = process.cpu_times()
+        eventually(polled_often)
+        after = process.cpu_times()
+        assert after.children_user == before.children_user
+        assert min(ages) <= 0.1
     finally:
         api.stop()
 
@@ -267,24 +339,16 @@ def test_a_model_that_answers_nan_is_an_error_and_no_answer() -> None:
     ],
     ids=["aliases", "nested", "long", "meta is a list", "meta is no number", "half a character", "another folder"],
 )
-def test_a_hostile_pointer_is_rejected_at_once_and_may_be_replaced(
-    bucket: Bucket, trained: list[Pointer], tmp_path: Path, content: bytes
-) -> None:
-    promote(bucket, trained[0])
-    api = uvicorn(tmp_path)
-    api.start()
-    try:
-        eventually(lambda: serves(api, trained[0]))
-        bucket.client.put_object(Bucket=bucket.name, Key=CURRENT, Body=content)
-        eventually(lambda: get(api, "/healthcheck").json()["rejected"], 5)
-        assert predict(api)["release"] == trained[0].id
-        with pytest.raises(IntegrityError, match=f"put a release in its place with: .* promote {trained[0].id}"):
-            Registry(bucket).current()
-        assert Registry(bucket).promote(trained[1], "better", "test", {}).replaced == trained[0].id
-        eventually(lambda: serves(api, trained[1]))
-        assert get(api, "/release").is_success
-    finally:
-        api.stop()
+def test_a_hostile_pointer_is_rejected_at_once_and_may_be_replaced(served: Served, content: bytes) -> None:
+    bucket, api, first, second = served.begin()
+    bucket.client.put_object(Bucket=bucket.name, Key=CURRENT, Body=content)
+    eventually(lambda: get(api, "/healthcheck").json()["rejected"], 5)
+    assert predict(api)["release"] == first.id
+    with pytest.raises(IntegrityError, match=f"put a release in its place with: .* promote {first.id}"):
+        Registry(bucket).current()
+    assert Registry(bucket).promote(second, "better", "test", {}).replaced == first.id
+    eventually(lambda: serves(api, second))
+    assert get(api, "/release").is_success
 
 
 def test_a_frozen_store_is_told_within_seconds(

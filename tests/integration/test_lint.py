@@ -31,6 +31,22 @@ FAULTS = {
 }
 
 
+ARROWS = {
+    "src/core/fault.py": ("import src.storage.bucket as found", "src.core.fault -> src.storage.bucket"),
+    "src/core/network.py": ("import httpx as found", "src.core.network -> httpx"),
+    "src/core/environment.py": ("import src.settings as found", "src.core.environment -> src.settings"),
+    "src/storage/fault.py": ("import src.registry as found", "src.storage.fault -> src.registry"),
+    "src/registry/fault.py": ("import src.pipeline as found", "src.registry.fault -> src.pipeline"),
+    "src/pipeline/fault.py": ("import src.checker as found", "src.pipeline.fault -> src.checker"),
+    "src/search/fault.py": ("import src.storage as found", "src.search.fault -> src.storage"),
+    "src/api/fault.py": ("import src.core.dataset as found", "src.api.fault -> src.core.dataset"),
+    "src/fault.py": ("import local.stack as found", "src.fault -> local.stack"),
+    "src/newroom/__init__.py": ("found = 1", "src.newroom"),
+    "front/fault.py": ("import src.errors as found", "front.fault -> src.errors"),
+    "dags/fault.py": ("import tests.support as found", "dags.fault -> tests.support"),
+}
+
+
 @pytest.fixture(scope="module")
 def project() -> Iterator[Project]:
     """Return a repository whose types are known already, as far as they are here."""
@@ -61,6 +77,19 @@ def test_each_linter_stops_a_fault(project: Project, file: str) -> None:
     assert done.returncode != 0
     (line,) = [line for line in done.stdout.splitlines() if words in line]
     assert Path(file).name in line
+
+
+def test_an_import_against_the_arrows_stops(project: Project) -> None:
+    folder = project.checkout.folder
+    for file, (line, _) in ARROWS.items():
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text(f"{line}\n\n__all__ = [\"found\"]\n")
+    done = project.checkout.make("lint")
+    for file in ARROWS:
+        (folder / file).unlink()
+    (folder / "src/newroom").rmdir()
+    assert done.returncode != 0
+    assert [words for _, words in ARROWS.values() if words not in done.stdout] == []
 
 
 def pre_commit(folder: Path, home: Path) -> "subprocess.CompletedProcess[str]":

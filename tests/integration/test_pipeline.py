@@ -19,6 +19,7 @@ from src.pipeline import steps
 from src.pipeline.run import STEPS
 from src.registry import Registry
 from src.storage.bucket import Bucket
+from src.storage.workspace import open_workspace
 from tests.conftest import committed_data, new_bucket, push_data
 from tests.support.releases import make_release
 from tests.support.services import Service
@@ -102,7 +103,7 @@ def test_scores_come_from_the_file_and_not_from_a_model_in_memory(
 ) -> None:
     train, _ = dataset.split(dataset.read(data_csv), SPLIT)
     nearly_constant = models.export(models.fit(MODEL, {**PARAMETERS, "C": 1e-5}, train))
-    with steps.open_workspace(bucket) as workspace:
+    with open_workspace(bucket) as workspace:
         (folder,) = workspace.pull(trained[0])
         for name in (release.MODEL_FILE, release.METRICS_FILE):
             (folder / name).unlink()

@@ -2,18 +2,22 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
+from pydantic import SecretStr
 
-from src.config import PROJECT
+from src.config import MODEL, PROJECT
 from src.core.pointer import Pointer
-from src.errors import IntegrityError, MissingError, RegistryError
+from src.errors import IntegrityError, MissingError, RegistryError, StoreError
 from src.registry import CURRENT, Promotion, Registry
 from src.storage.bucket import Bucket, content_key
+from src.settings import AccessSettings
+from src.storage.users import create_api_user
 
 # Dies with -9 at the moment the PUT of a key that starts with argv[2] would be sent.
 PROMOTE_AND_DIE = """
@@ -163,6 +167,35 @@ def test_killed_after_the_flip_the_event_is_not_lost(
     assert [(event.replaced, event.release) for event in events] == [
         (None, first.id), (first.id, second.id), (second.id, third.id),
     ]
+
+
+def test_reading_works_with_read_only_keys_and_changes_nothing(
+    bucket: Bucket, trained: list[Pointer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = trained
+    promote(bucket, first)
+    assert kill_while_promoting(second, "registry/promotions/") == -signal.SIGKILL
+    key, secret = secrets.token_hex(8), secrets.token_hex(16)
+    keys = AccessSettings(api_access_key_id=key, api_secret_access_key=SecretStr(secret))
+    create_api_user(bucket, keys, print)
+    before = {name: bucket.get(name) for name in bucket.list("registry/")}
+    with monkeypatch.context() as reader:
+        reader.setenv("AWS_ACCESS_KEY_ID", key)
+        reader.setenv("AWS_SECRET_ACCESS_KEY", secret)
+        registry = Registry(Bucket.from_environment())
+        champion = registry.current()
+        assert champion and champion.md5 == second.md5
+        assert registry.load(registry.find(first.id)).provenance.model == MODEL
+        assert registry.releases() == sorted([first.id, second.id])
+        assert [event.release for event in registry.history()] == [first.id, second.id]
+        assert not registry.is_rolled_back(first.id)
+        assert second.md5 in run_command("current").stdout
+        assert len(run_command("history").stdout.splitlines()) == 2
+        with pytest.raises(StoreError, match="AccessDenied"):
+            registry.promote(third, "better", "test", {})
+    assert {name: bucket.get(name) for name in bucket.list("registry/")} == before
+    promote(bucket, third)
+    assert len(bucket.list("registry/promotions/")) == 3
 
 
 def kill_while_promoting(pointer: Pointer, key: str) -> int:

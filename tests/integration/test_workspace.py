@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -201,12 +202,10 @@ def test_a_bucket_that_is_not_there_is_named(bucket: Bucket) -> None:
 
 
 def test_more_keys_than_a_page_are_listed(bucket: Bucket) -> None:
-    class SmallPages:
-        """Forwards to the real client, asking for pages of two keys."""
+    def ask_for_two(params: dict[str, Any], **_: Any) -> None:
+        params["MaxKeys"] = 2
 
-        def list_objects_v2(self, **arguments: object) -> object:
-            return bucket.client.list_objects_v2(**arguments, MaxKeys=2)
-
+    bucket.client.meta.events.register("provide-client-params.s3.ListObjectsV2", ask_for_two)
     for name in "abcde":
         bucket.put(f"list/{name}", b"")
-    assert Bucket(bucket.name, SmallPages()).list("list/") == [f"list/{name}" for name in "abcde"]
+    assert bucket.list("list/") == [f"list/{name}" for name in "abcde"]

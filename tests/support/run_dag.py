@@ -6,7 +6,9 @@ from datetime import timedelta
 
 from airflow.dag_processing.dagbag import DagBag
 
-dag = DagBag(sys.argv[1]).get_dag("wine_quality")
+from src.core import wine
+
+dag = DagBag(sys.argv[1]).get_dag(wine.DAG_ID)
 assert dag
 for task in dag.tasks:
     task.retry_delay = timedelta(seconds=1)

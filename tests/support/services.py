@@ -23,7 +23,8 @@ def free_port() -> int:
     """Return a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def eventually(check: Callable[[], T | None], seconds: float = 30) -> T:

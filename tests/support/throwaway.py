@@ -58,7 +58,7 @@ def choose_ports(checkout: Checkout) -> dict[str, int]:
         for probe in probes.values():
             probe.bind(("127.0.0.1", 0))
         ports = {key: probe.getsockname()[1] for key, probe in probes.items()}
-    write = "from local.settings import write_env; write_env()"
+    write = "from local.env import write_env; write_env()"
     subprocess.run([sys.executable, "-c", write], cwd=checkout.folder, check=True)
     env = checkout.folder / ".env"
     lines = (line.partition("=")[0] for line in env.read_text().splitlines())

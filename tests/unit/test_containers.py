@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from local.settings import StackSettings
 from src.config import PROJECT
+from src.settings import StackSettings
 
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 TEXT = (PROJECT / "docker-compose.yaml").read_text()
@@ -28,7 +28,7 @@ def needs(name: str) -> set[str]:
 def stage(target: str) -> str:
     """Return the instructions of one of the Dockerfile's final stages."""
     (text,) = re.findall(rf"^FROM base AS {target}$\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL)
-    return text
+    return str(text)
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))

@@ -90,17 +90,19 @@ PODS: dict[str, Object] = {name: document["spec"]["template"]["spec"] for name, 
 
 
 def container_of(name: str) -> Object:
+    container: Object
     (container,) = PODS[name]["containers"]
     return container
 
 
 def labels_of(name: str) -> dict[str, str]:
-    return DEPLOYMENTS[name]["spec"]["template"]["metadata"]["labels"]
+    labels: dict[str, str] = DEPLOYMENTS[name]["spec"]["template"]["metadata"]["labels"]
+    return labels
 
 
 def port_of(name: str) -> int:
     (port,) = container_of(name)["ports"]
-    return port["containerPort"]
+    return int(port["containerPort"])
 
 
 def option_names() -> Iterator[tuple[str, str]]:

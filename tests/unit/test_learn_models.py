@@ -217,7 +217,7 @@ def test_logbook_of_other_data_is_not_resumed(tmp_path: Path) -> None:
     [
         (["SVC"], "'SVC' is not in the grid"),
         (["--backend", "dask"], "--backend dask needs --scheduler"),
-        (["--data", "no.csv"], "no.csv is missing; fetch the data with: dvc pull"),
+        (["--data", "no.csv"], "no.csv is missing; without --data the table is that of data.dvc"),
     ],
 )
 def test_wrong_option_is_told_before_any_work(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from src.api.app import app
-from src.api.schemas import EXAMPLE
+from src.config import PROJECT
 from src.core.pointer import Pointer
+from src.core.wine import EXAMPLE
 from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import committed_data, new_bucket
@@ -251,3 +253,8 @@ def test_the_documentation_names_features_and_problems(client: TestClient) -> No
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     assert list(schemas["Wine"]["properties"]) == list(EXAMPLE)
     assert "HTTPValidationError" not in schemas
+
+
+def test_the_version_stands_in_the_documentation_in_release_and_first_in_the_changelog(ready: TestClient) -> None:
+    newest = re.findall(r"^## \[(.*?)\]", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
+    assert ready.get("/openapi.json").json()["info"]["version"] == ready.get("/release").json()["version"] == newest

@@ -1,14 +1,23 @@
 """The wine table: what is rejected, by which words, and how it is split."""
 
 from pathlib import Path
+from random import Random
 
 import pandas as pd
 import pytest
+from hypothesis import Phase, assume, given, settings
+from hypothesis import strategies as st
 
 from src.config import SPLIT, SplitRule
 from src.core import dataset
-from src.core.wine import CLASSES, TARGET
+from src.core.wine import CLASSES, FEATURES, TARGET
 from src.errors import DataError
+
+
+WINE = st.tuples(*(st.floats(feature.lowest, feature.highest) for feature in FEATURES), st.sampled_from(CLASSES))
+WINES = st.lists(WINE, min_size=1, max_size=6)
+# Without a search for the smallest failing table, which takes minutes.
+QUICK = settings(deadline=None, max_examples=25, derandomize=True, phases=[Phase.generate])
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +111,36 @@ def test_appended_rows_never_move_the_old_ones(table: pd.DataFrame) -> None:
     _, test_of_all = dataset.split(table, SPLIT)
     held_out = set(map(tuple, test_of_all.to_numpy().tolist()))
     assert set(map(tuple, test_of_some.to_numpy().tolist())) <= held_out
+
+
+def sides(wines: list[tuple[float, ...]], rule: SplitRule = SPLIT) -> list[bool]:
+    """Say of each wine whether it is held out."""
+    hashes = dataset.hash_rows(pd.DataFrame(wines, columns=dataset.COLUMNS), rule.salt)
+    return (hashes < rule.test_share).tolist()
+
+
+@QUICK
+@given(WINES, st.text())
+def test_each_wine_has_its_side_alone(wines: list[tuple[float, ...]], salt: str) -> None:
+    """Neither rows before and after it, nor copies of it, nor what they were rated move it."""
+    rule = SplitRule(salt, 0.5)
+    first, others = sides(wines[:1], rule), sides(wines[1:], rule)
+    rated = [(*wine[:-1], CLASSES[0]) for wine in wines]
+    assert sides([*wines, *reversed(rated)], rule) == [*first, *others, *reversed(others), *first]
+
+
+@QUICK
+@given(WINES, st.randoms())
+def test_both_parts_hold_the_same_wines_in_any_order(wines: list[tuple[float, ...]], random: Random) -> None:
+    rule = SplitRule(test_share=0.5)
+    wines = [(*wine[:-1], rating) for wine in wines for rating in (5, 6)]
+    assume(len(set(sides(wines, rule))) == 2)
+    mixed = random.sample(wines, len(wines))
+    parts, of_mixed = (dataset.split(pd.DataFrame(rows, columns=dataset.COLUMNS), rule) for rows in (wines, mixed))
+    for part, other in zip(parts, of_mixed, strict=True):
+        assert sorted(part.to_numpy().tolist()) == sorted(other.to_numpy().tolist())
+    train, test = (set(map(tuple, part[dataset.FEATURE_NAMES].to_numpy().tolist())) for part in parts)
+    assert not train & test
 
 
 def test_another_salt_gives_another_split(table: pd.DataFrame) -> None:

@@ -11,6 +11,7 @@ import pytest
 from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
 from src.core import dataset, models
 from src.core.onnx_model import Model
+from src.core.wine import TARGET
 
 PRINT_MD5 = """
 import hashlib, sys
@@ -32,6 +33,16 @@ def test_onnx_answers_as_scikit_learn_does(sides: tuple[pd.DataFrame, pd.DataFra
     fitted = models.fit(MODEL, PARAMETERS, train)
     features = test[dataset.FEATURE_NAMES]
     labels, probabilities = Model(models.export(fitted)).predict(features.to_numpy())
+    np.testing.assert_allclose(probabilities, fitted.predict_proba(features), atol=2e-5)
+    np.testing.assert_array_equal(labels, fitted.predict(features))
+
+
+def test_onnx_answers_so_for_two_classes_too(sides: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    train, test = (side.assign(**{TARGET: side[TARGET].gt(5).map({False: -2, True: 4})}) for side in sides)
+    fitted = models.fit(MODEL, PARAMETERS, train)
+    features = test[dataset.FEATURE_NAMES]
+    labels, probabilities = Model(models.export(fitted)).predict(features.to_numpy())
+    assert set(labels) == {-2, 4}
     np.testing.assert_allclose(probabilities, fitted.predict_proba(features), atol=2e-5)
     np.testing.assert_array_equal(labels, fitted.predict(features))
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from local import services, settings
+from local import env, services
+from local.env import read_env
 from local.services import PROGRAMS, own_variables, write_environments
-from local.settings import StackSettings, read_env
+from src.settings import StackSettings
 
 TOLD_TO_NONE = {
     *("S3_PORT", "FRONT_PORT"),  # supervisor puts them on command lines
@@ -19,8 +20,8 @@ TOLD_TO_NONE = {
 @pytest.fixture
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[StackSettings, dict[str, str]]:
     """Return what the first ``make up`` writes."""
-    monkeypatch.setattr(settings, "ENV", tmp_path / ".env")
-    settings.write_env()
+    monkeypatch.setattr(env, "ENV", tmp_path / ".env")
+    env.write_env()
     return read_env(tmp_path / ".env")
 
 

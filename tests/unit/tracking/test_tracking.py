@@ -140,7 +140,7 @@ def test_server_that_is_unreachable_costs_one_warning_and_no_session(
     assert seconds < 30
     assert len(warnings) == 1 and "refused" in warnings[0] and "offline from now on" in warnings[0]
     assert "2 offline session(s)" in said
-    assert done.returncode == 1 and "rejected" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "refused" in done.stderr and "Traceback" not in done.stderr
     assert len(list_sessions(tmp_path)) == 2
 
 

@@ -1,0 +1,104 @@
+"""What the service says of itself: its health, the release that serves, and its metrics."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import PlainTextResponse, RedirectResponse
+from prometheus_client import generate_latest
+from starlette.exceptions import HTTPException
+
+from src import __version__
+from src.api.champion import Champion, LiveRelease
+from src.api.schemas import Health, Problem, RejectedRelease, StoreHealth
+from src.core.wine import TARGET
+
+router = APIRouter()
+
+
+def live_release(request: Request) -> LiveRelease:
+    """Return the release to answer this request from.
+
+    Raises:
+        HTTPException: 503 while there is none.
+
+    """
+    champion: Champion = request.app.state.champion
+    if champion.live is None:
+        raise HTTPException(503, _why_not_ready(champion))
+    return champion.live
+
+
+Live = Annotated[LiveRelease, Depends(live_release)]
+
+
+@router.get("/", include_in_schema=False)
+async def home() -> Response:
+    """Show the documentation."""
+    return RedirectResponse("/docs")
+
+
+@router.get("/liveness")
+async def liveness() -> dict[str, str]:
+    """Say that the process answers."""
+    return {"status": "alive"}
+
+
+@router.get("/readiness", responses={503: {"model": Problem}})
+async def readiness(request: Request, live: Live) -> dict[str, str]:
+    """Say whether a verified release is loaded, and new requests are welcome."""
+    if request.app.state.is_leaving:
+        raise HTTPException(503, "the service is about to stop")
+    return {"status": "ready", "release": live.id}
+
+
+@router.get("/healthcheck", responses={503: {"model": Health}})
+async def healthcheck(request: Request, response: Response) -> Health:
+    """Show the service's parts; 503 when it cannot predict."""
+    champion: Champion = request.app.state.champion
+    live, status = champion.live, champion.status
+    degraded = status.store_error or status.rejection or status.cache_error
+    if live is None:
+        response.status_code = 503
+    return Health(
+        status="down" if live is None else "degraded" if degraded else "ok",
+        release=live.id if live else None,
+        store=StoreHealth(
+            reachable=status.polled_at is not None and status.store_error is None,
+            seconds_since_last_poll=None if status.age is None else round(status.age, 1),
+            error=status.store_error,
+        ),
+        cache_error=status.cache_error,
+        rejected=RejectedRelease(**asdict(status.rejection)) if status.rejection else None,
+    )
+
+
+@router.get("/release", responses={503: {"model": Problem}})
+async def release(live: Live) -> dict[str, Any]:
+    """Show what is serving: what its bytes were made of, its metrics, and who made and promoted it."""
+    return {
+        "id": live.id,
+        "version": __version__,
+        "pointer": live.pointer.to_out(),
+        "metrics": live.release.metrics.model_dump(exclude={"format"}),
+        **live.release.provenance.model_dump(exclude={"format"}),
+        "target": TARGET,
+        "meta": live.pointer.meta,
+    }
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    """Show counters and gauges for Prometheus."""
+    return PlainTextResponse(generate_latest(request.app.state.telemetry.registry))
+
+
+def _why_not_ready(champion: Champion) -> str:
+    status = champion.status
+    if status.rejection:
+        return f"release {status.rejection.release} is rejected: {status.rejection.reason}"
+    if status.store_error:
+        return f"no release yet: {status.store_error}"
+    if status.polled_at is None:
+        return "no release yet: the champion is being read"
+    return "no release yet: no champion was promoted; the daily run makes one"
