@@ -48,15 +48,14 @@ def base_environment(settings: StackSettings) -> dict[str, str]:
     }
     foreign = {"PYTHONDONTWRITEBYTECODE", "AWS_PROFILE", "AWS_SESSION_TOKEN", *FIELDS}
     inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in foreign and not name.startswith("AIRFLOW_")
+        name: value for name, value in os.environ.items() if name not in foreign and not name.startswith("AIRFLOW_")
     }
     return inherited | own | {key: str(port) for key, port in settings.ports.items()} | direct_loopback(os.environ)
 
 
 def own_variables(settings: StackSettings, values: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Return, by program, what it is told of ``.env``: its own settings, and no secret of another."""
+
     def told(*prefixes: str) -> dict[str, str]:
         return {key: value for key, value in values.items() if key.startswith(prefixes)}
 

@@ -131,9 +131,7 @@ def _prepare() -> tuple[StackSettings, dict[str, str], dict[str, str]]:
     return settings, values, env
 
 
-def _start(
-    settings: StackSettings, values: dict[str, str], env: dict[str, str]
-) -> "subprocess.Popen[bytes] | None":
+def _start(settings: StackSettings, values: dict[str, str], env: dict[str, str]) -> "subprocess.Popen[bytes] | None":
     """Start what Airflow does not need, and the migration of its database, which is returned."""
     if services.states():
         services.start_programs("store", "api", "front")
@@ -167,8 +165,9 @@ def _check_machine(settings: StackSettings) -> None:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
-                raise ConfigError(f"port {port} is busy{_who_has(port)}; set another {key} in .env, or stop what "
-                                  "listens there") from error
+                raise ConfigError(
+                    f"port {port} is busy{_who_has(port)}; set another {key} in .env, or stop what listens there"
+                ) from error
 
 
 def _tell_full_disk() -> str | None:
@@ -185,8 +184,19 @@ def _format_store(env: dict[str, str]) -> None:
     store.mkdir(parents=True, exist_ok=True)
     if (store / "meta.db").exists():
         return
-    command = ["juicefs", "--no-agent", "format", "--storage", "file", "--bucket", f"{store}/objects/", "--trash-days",
-               "0", f"sqlite3://{store}/meta.db", "wine"]
+    command = [
+        "juicefs",
+        "--no-agent",
+        "format",
+        "--storage",
+        "file",
+        "--bucket",
+        f"{store}/objects/",
+        "--trash-days",
+        "0",
+        f"sqlite3://{store}/meta.db",
+        "wine",
+    ]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         (store / "meta.db").unlink(missing_ok=True)
@@ -231,7 +241,7 @@ def _show_summary(settings: StackSettings, release: dict[str, Any]) -> None:
 Page       http://127.0.0.1:{settings.front_port}
 API docs   {_api(settings)}/docs
 Airflow    http://127.0.0.1:{settings.airflow_port}  (user {settings.airflow_user}, password {password})
-Release    {release['id']}  ({metrics} on {release['model']}'s test rows)
+Release    {release["id"]}  ({metrics} on {release["model"]}'s test rows)
 
 Try it:
 curl -s {_api(settings)}/predict -H 'content-type: application/json' -d '{json.dumps(EXAMPLE)}'

@@ -85,11 +85,13 @@ class ApiSettings(StoreSettings):
     )
     api_max_connections: int = setting(
         "Most connections at a time; for one more, the one that has owed a request for the longest time is cut",
-        "1000", ge=1,
+        "1000",
+        ge=1,
     )
     api_drain_seconds: float = setting(
         "Seconds after SIGTERM in which /readiness answers 503 and all else is answered; then the port is closed",
-        "2", ge=0,
+        "2",
+        ge=0,
     )
     api_stop_seconds: int = setting("Seconds after that in which what was begun may end", "5", ge=1)
 
@@ -180,8 +182,15 @@ class ContainerSettings(Settings):
 
 # pydantic takes the fields of the last base first.
 class StackSettings(
-    ContainerSettings, CodeSettings, TrackingSettings, AirflowSettings, FrontSettings, ReaderSettings, ApiSettings,
-    StoreAccessSettings, StoreSettings,
+    ContainerSettings,
+    CodeSettings,
+    TrackingSettings,
+    AirflowSettings,
+    FrontSettings,
+    ReaderSettings,
+    ApiSettings,
+    StoreAccessSettings,
+    StoreSettings,
 ):
     """The whole stack: one field for each key of ``.env``."""
 

@@ -29,8 +29,11 @@ def _serve(host: str, port: int | None) -> None:
     settings = read_settings(ApiSettings)
     most = _allow_connections(settings.api_max_connections)
     if most < settings.api_max_connections:
-        print(f"api: at most {most} connections, not API_MAX_CONNECTIONS={settings.api_max_connections}: "
-              "this process may open no more files (see: ulimit -Hn)", file=sys.stderr)
+        print(
+            f"api: at most {most} connections, not API_MAX_CONNECTIONS={settings.api_max_connections}: "
+            "this process may open no more files (see: ulimit -Hn)",
+            file=sys.stderr,
+        )
     Server(settings.model_copy(update={"api_max_connections": most}), host, port or settings.api_port).run()
 
 

@@ -222,8 +222,10 @@ def _load(files: Files) -> Release:
         theirs = {feature.name for feature in release.provenance.features} | set(release.provenance.classes)
         ours = {feature.name for feature in FEATURES} | set(CLASSES)
         differing = ", ".join(sorted(map(str, theirs ^ ours)))[:200] or "the order of its features"
-        raise IntegrityError(f"it is of another table than the {NAME}'s, by {differing}; update the code where it is "
-                             "the older one, else the next daily run makes a release of this table")
+        raise IntegrityError(
+            f"it is of another table than the {NAME}'s, by {differing}; update the code where it is "
+            "the older one, else the next daily run makes a release of this table"
+        )
     return release
 
 

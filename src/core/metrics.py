@@ -114,10 +114,9 @@ def decide(
     A challenger that falls beyond chance anywhere is not promoted. One that rises beyond chance is, where ROC_AUC's
     lower bound is above ``-rule.margin``; so is one of changed data: what knows more wines is preferred when not worse.
     """
+
     def show(*names: str) -> str:
-        return ", ".join(
-            f"{name} {champion[name]:.3f} → {challenger[name]:.3f} ({intervals[name]})" for name in names
-        )
+        return ", ".join(f"{name} {champion[name]:.3f} → {challenger[name]:.3f} ({intervals[name]})" for name in names)
 
     def stays(why: str) -> Decision:
         return Decision(False, f"{why}; the champion stays")

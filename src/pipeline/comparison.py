@@ -59,8 +59,10 @@ class Comparison:
         verdict = "would be promoted" if self.promote else "would not be promoted"
         champion = f"`{self.champion}`" if self.champion else NOTHING
         lines = [
-            "## This branch's model beside the champion", "",
-            f"**The challenger {verdict}:** {self.reason}.", "",
+            "## This branch's model beside the champion",
+            "",
+            f"**The challenger {verdict}:** {self.reason}.",
+            "",
             *([f"Its code is {code}.", ""] if code else []),
             *_table("", "challenger", "champion", "change", "interval"),
             f"| release | `{self.release}` | {champion} | | |",

@@ -20,12 +20,16 @@ def find_obstacle(release_id: str, challenger: Release, champion: Release | None
     ours = challenger.provenance
     missing = [str(label) for label in wine.CLASSES if label not in ours.classes]
     if missing:
-        return (f"it cannot answer {wine.TARGET} {' and '.join(missing)} of src/core/wine.py, "
-                "of which no row was there to train on; it is held")
+        return (
+            f"it cannot answer {wine.TARGET} {' and '.join(missing)} of src/core/wine.py, "
+            "of which no row was there to train on; it is held"
+        )
     change = ours.contradicts(champion.provenance) if champion else None
     if change:
-        return (f"it has another contract than the champion: {change}; it is held, "
-                f"and a person may promote it with: {PROMOTE} {release_id} --new-contract")
+        return (
+            f"it has another contract than the champion: {change}; it is held, "
+            f"and a person may promote it with: {PROMOTE} {release_id} --new-contract"
+        )
     return None
 
 
@@ -45,8 +49,11 @@ def compare(
         scores["challenger"], scores["champion"], intervals, len(test), PROMOTION_RULE, data_changed=changed
     )
     before, now = (metrics.recall(truth, one.labels) for one in (theirs, mine))
-    lost = [f"{wine.TARGET} {label} falls to nothing (recall {before[label]:.2f} → 0)"
-            for label, share in now.items() if share == 0 < before[label]]
+    lost = [
+        f"{wine.TARGET} {label} falls to nothing (recall {before[label]:.2f} → 0)"
+        for label, share in now.items()
+        if share == 0 < before[label]
+    ]
     reason = "; ".join([decision.reason, *lost])
     return Comparison(decision.promote, reason, release_id, champion_id, scores, intervals)
 
@@ -62,9 +69,12 @@ def find_veto(registry: Registry, comparison: Comparison) -> Decision | None:
     if registry.is_rolled_back(comparison.release):
         return Decision(False, f"{comparison.release} was rolled back by a person; {by_hand}")
     if comparison.looks > PROMOTION_RULE.looks:
-        return Decision(False, f"{comparison.reason}; but the same held-out {wine.NAME}s have judged "
-                        f"{comparison.looks} releases, more than {PROMOTION_RULE.looks}, so that chance may speak; "
-                        f"bring fresh ones with: make data CSV=path; or {by_hand}")
+        return Decision(
+            False,
+            f"{comparison.reason}; but the same held-out {wine.NAME}s have judged "
+            f"{comparison.looks} releases, more than {PROMOTION_RULE.looks}, so that chance may speak; "
+            f"bring fresh ones with: make data CSV=path; or {by_hand}",
+        )
     return None
 
 

@@ -61,7 +61,11 @@ def prepare_data(data: Pointer, rule: SplitRule = SPLIT) -> Split:
         train, test = workspace.push(*files)
     log.info(
         "%s rows: %s to train on (md5 %s), %s held out (md5 %s)",
-        sum(map(len, parts)), len(parts[0]), train.md5, len(parts[1]), test.md5,
+        sum(map(len, parts)),
+        len(parts[0]),
+        train.md5,
+        len(parts[1]),
+        test.md5,
     )
     return Split(train, test)
 
@@ -229,8 +233,10 @@ def _compare(registry: Registry, tested: Pointer, split: Split) -> Comparison:
 def _drop_rows(table: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     fresh = table[~dataset.hash_rows(table, "").isin(dataset.hash_rows(seen, ""))]
     if fresh[wine.TARGET].nunique() < 2:
-        raise DataError("the split changed, and the champion was trained on all rows of today's test but "
-                        f"{len(fresh)}: nothing fair is left to compare on. Restore the split's salt")
+        raise DataError(
+            "the split changed, and the champion was trained on all rows of today's test but "
+            f"{len(fresh)}: nothing fair is left to compare on. Restore the split's salt"
+        )
     return fresh
 
 

@@ -41,14 +41,16 @@ def _show_history(registry: Registry, options: argparse.Namespace) -> None:
     events = registry.history()
     champion = events[-1].release if events else None
     figures = {event.release: event.metrics["challenger"] for event in events if "challenger" in event.metrics}
-    for event in events[-options.last if options.last else 0:]:
+    for event in events[-options.last if options.last else 0 :]:
         if options.json:
             print(json.dumps({**event.model_dump(mode="json"), "champion": event.release == champion}, sort_keys=True))
             continue
         mark = "*" if event.release == champion else " "
         told = "  ".join([*_tell_figures(figures.get(event.release, {})), event.reason])
-        print(f"{event.time}  {event.kind:8}  {event.replaced or 'nothing':12} → {event.release} {mark} {told}"
-              f"  ({event.by})")
+        print(
+            f"{event.time}  {event.kind:8}  {event.replaced or 'nothing':12} → {event.release} {mark} {told}"
+            f"  ({event.by})"
+        )
 
 
 def _tell_figures(metrics: Mapping[str, float]) -> Iterator[str]:
@@ -63,8 +65,10 @@ def _promote_by_hand(registry: Registry, options: argparse.Namespace) -> None:
     pointer = registry.find(_complete(registry, options.id))
     release = registry.load(pointer)
     if not options.new_contract and (change := _new_contract(registry, release)):
-        raise RegistryError(f"{pointer.id} has another contract than the champion: {change}; a person who wants that "
-                            f"adds --new-contract: python -m src.registry promote {pointer.id} --new-contract")
+        raise RegistryError(
+            f"{pointer.id} has another contract than the champion: {change}; a person who wants that "
+            f"adds --new-contract: python -m src.registry promote {pointer.id} --new-contract"
+        )
     _announce(registry.promote(pointer, "promoted by hand", getpass.getuser(), {"challenger": release.metrics.test}))
 
 

@@ -278,8 +278,10 @@ def _take_lock(path: Path) -> int:
         except (BlockingIOError, FileNotFoundError) as error:
             os.close(lock)
             if time.monotonic() > deadline:
-                raise StoreError(f"another process of this machine has been changing the registry for {LOCK_SECONDS:g} "
-                                 f"s; find it with: fuser {path}") from error
+                raise StoreError(
+                    f"another process of this machine has been changing the registry for {LOCK_SECONDS:g} "
+                    f"s; find it with: fuser {path}"
+                ) from error
         time.sleep(0.02)
 
 

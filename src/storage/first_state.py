@@ -44,5 +44,7 @@ def _read_local(key: str, _: int) -> bytes:
         path = source / key.removeprefix(f"{DVC_PREFIX}/")
         if path.is_file():
             return path.read_bytes()
-    raise MissingError(f"neither the bucket nor assets/bootstrap has {key}, which data.dvc names; "
-                       "push it where it was made with: make data CSV=path, or go back: git checkout HEAD~1 data.dvc")
+    raise MissingError(
+        f"neither the bucket nor assets/bootstrap has {key}, which data.dvc names; "
+        "push it where it was made with: make data CSV=path, or go back: git checkout HEAD~1 data.dvc"
+    )

@@ -56,8 +56,14 @@ def describe_policy(bucket: str, objects: tuple[str, ...], actions: tuple[str, .
 
 
 def _make_user(
-    admin: MinioAdmin, bucket: Bucket, name: str, key: str | None, secret: SecretStr | None,
-    objects: tuple[str, ...], actions: tuple[str, ...], say: Callable[[str], None],
+    admin: MinioAdmin,
+    bucket: Bucket,
+    name: str,
+    key: str | None,
+    secret: SecretStr | None,
+    objects: tuple[str, ...],
+    actions: tuple[str, ...],
+    say: Callable[[str], None],
 ) -> None:
     if not key or not secret:
         raise ConfigError(f"{name.upper()}_ACCESS_KEY_ID or {name.upper()}_SECRET_ACCESS_KEY is missing")

@@ -68,8 +68,14 @@ class Recorder:
         command = [sys.executable, "-m", "src.tracking.recorder", project, *([host] if host else [])]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=PROJECT, env=environment, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=log, start_new_session=True,  # a Ctrl-C is the search's
+                command,
+                cwd=PROJECT,
+                env=environment,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,  # a Ctrl-C is the search's
             )
 
     def wait(self) -> None:
@@ -144,9 +150,15 @@ def _record(project: str, run: Mapping[str, Any]) -> None:
     requirements = Path(os.environ["CLEARML_CONFIG_FILE"]).with_name(REQUIREMENTS)
     Task.force_requirements_env_freeze(requirements_file=str(requirements))
     task: Any = Task.init(
-        project_name=project, task_name=run["name"], tags=list(run["tags"]), reuse_last_task_id=False,
-        output_uri=False, auto_connect_arg_parser=False, auto_connect_frameworks=False,
-        auto_connect_streams=False, auto_resource_monitoring=False,
+        project_name=project,
+        task_name=run["name"],
+        tags=list(run["tags"]),
+        reuse_last_task_id=False,
+        output_uri=False,
+        auto_connect_arg_parser=False,
+        auto_connect_frameworks=False,
+        auto_connect_streams=False,
+        auto_resource_monitoring=False,
     )
     task.connect(dict(run["parameters"]), name="parameters")
     logger = task.get_logger()
@@ -156,8 +168,14 @@ def _record(project: str, run: Mapping[str, Any]) -> None:
     if run["confusion"]:
         labels = [str(label) for label in run["classes"]]
         logger.report_confusion_matrix(
-            "Confusion matrix", "test", matrix=run["confusion"], iteration=0, xaxis="predicted", yaxis="true",
-            xlabels=labels, ylabels=labels,
+            "Confusion matrix",
+            "test",
+            matrix=run["confusion"],
+            iteration=0,
+            xaxis="predicted",
+            yaxis="true",
+            xlabels=labels,
+            ylabels=labels,
         )
     task.upload_artifact("result", dict(run))
     task.close()

@@ -96,6 +96,7 @@ class Stack:
 
     def await_task(self, name: str, wanted: str, run: str) -> dict[str, Any]:
         """Wait until a task of a run is in a state, and return it."""
+
         def found() -> dict[str, Any] | None:
             return next((t for t in self.airflow.tasks(run) if (t["task_id"], t["state"]) == (name, wanted)), None)
 
@@ -103,6 +104,7 @@ class Stack:
 
     def finish(self, run: str) -> dict[str, dict[str, Any]]:
         """Wait for a run's end, through whatever outage, and return its tasks by name."""
+
         def ended() -> list[dict[str, Any]] | None:
             try:
                 return self.airflow.tasks(run) if self.airflow.runs()[run] in ENDED else None
@@ -139,7 +141,9 @@ def stack() -> Iterator[Stack]:
         project.commit()
         commit = run("git", "rev-parse", "HEAD", folder=str(checkout.folder)).strip()
         environment = {
-            "COMPOSE_PROJECT_NAME": f"wine-test-{secrets.token_hex(4)}", "IMAGE_TAG": TAG, "GIT_COMMIT": commit,
+            "COMPOSE_PROJECT_NAME": f"wine-test-{secrets.token_hex(4)}",
+            "IMAGE_TAG": TAG,
+            "GIT_COMMIT": commit,
             "BUILD_NETWORK": "host",  # an engine without a way out of its bridge can build, too
         }
         for name, value in environment.items():

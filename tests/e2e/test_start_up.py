@@ -71,7 +71,11 @@ def test_a_missing_python_is_named(checkout: Checkout, tmp_path: Path) -> None:
             (tmp_path / tool).symlink_to(path)
     done = subprocess.run(
         [tmp_path / "make", f"VENV={tmp_path / 'venv'}", "up"],
-        cwd=checkout.folder, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+        cwd=checkout.folder,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "make: python3.11 is not installed; install Python 3.11" in done.stderr
     assert not (tmp_path / "venv").exists()

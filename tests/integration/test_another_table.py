@@ -188,8 +188,14 @@ def test_a_class_that_is_not_one_of_its_own_is_named(other: Other, tmp_path: Pat
 def test_metrics_are_named_after_it(other: Other) -> None:
     other.predict({})
     text = other.get("/metrics").text
-    for name in ("predictions_total", "prediction_seconds_count", "release_info", "release_rejected",
-                 "store_reachable", "store_poll_age_seconds"):
+    for name in (
+        "predictions_total",
+        "prediction_seconds_count",
+        "release_info",
+        "release_rejected",
+        "store_reachable",
+        "store_poll_age_seconds",
+    ):
         assert f"\ntumour_{name}" in text
     assert "wine" not in text
 
@@ -218,8 +224,18 @@ def test_the_dag_has_its_id(other: Other) -> None:
 
 def test_the_search_fetches_it_and_ranks_its_models(other: Other, tmp_path: Path) -> None:
     (other.folder / "data" / "tumours.csv").unlink()
-    done = run(other.folder, "-m", "src.learn_models", "LogisticRegression", "--limit", "2", "--jobs", "1",
-               "--into", str(tmp_path))
+    done = run(
+        other.folder,
+        "-m",
+        "src.learn_models",
+        "LogisticRegression",
+        "--limit",
+        "2",
+        "--jobs",
+        "1",
+        "--into",
+        str(tmp_path),
+    )
     assert (other.folder / "data" / "tumours.csv").is_file()
     assert "LR_1" in done.stdout and "PARAMETERS = {" in done.stdout
     (*_, last) = (tmp_path / "logs" / "tracking_model_metrics.log").read_text().splitlines()

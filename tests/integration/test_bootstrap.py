@@ -42,8 +42,10 @@ def users(bucket: Bucket) -> tuple[User, User]:
 
 def settings(pipeline: User, api: User) -> AccessSettings:
     return AccessSettings(
-        pipeline_access_key_id=pipeline.key, pipeline_secret_access_key=SecretStr(pipeline.secret),
-        api_access_key_id=api.key, api_secret_access_key=SecretStr(api.secret),
+        pipeline_access_key_id=pipeline.key,
+        pipeline_secret_access_key=SecretStr(pipeline.secret),
+        api_access_key_id=api.key,
+        api_secret_access_key=SecretStr(api.secret),
     )
 
 

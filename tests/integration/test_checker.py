@@ -52,7 +52,8 @@ def test_the_champion_is_named_as_such(bucket: Bucket, promoted: list[Pointer]) 
     bucket.client.delete_object(Bucket=bucket.name, Key=file_key(bucket, promoted[1], "metrics.json"))
     lines = [line for line in check("model").stdout.splitlines() if line.startswith("WRONG")]
     assert [line.split(":")[0] for line in lines] == [
-        "WRONG  registry/current.dvc", f"WRONG  release {promoted[1].id}",
+        "WRONG  registry/current.dvc",
+        f"WRONG  release {promoted[1].id}",
     ]
 
 

@@ -38,8 +38,10 @@ def test_both_sides_their_change_and_what_differs_are_shown(bucket: Bucket, trai
     verdict = "would" if decision.promote else "would not"
     assert f"**The challenger {verdict} be promoted:** {decision.reason}." in text
     assert "These held-out wines have judged 2 of at most 50 releases." in text
-    assert text.endswith("| what differs | challenger | champion |\n| --- | --- | --- |\n"
-                         f"| parameters: C | `{PARAMETERS['C']}` | `0.5` |")
+    assert text.endswith(
+        "| what differs | challenger | champion |\n| --- | --- | --- |\n"
+        f"| parameters: C | `{PARAMETERS['C']}` | `0.5` |"
+    )
     assert registry_of(bucket) == before
 
 

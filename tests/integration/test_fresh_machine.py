@@ -13,8 +13,26 @@ from tests.support import tools
 from tests.support.throwaway import throwaway_checkout
 from tests.support.tools import needs
 
-SHELL = ("awk", "bash", "cat", "cp", "dash", "env", "find", "grep", "ls", "mkdir", "printf", "rm", "sed", "sh", "sort",
-         "touch", "uname", "xargs")
+SHELL = (
+    "awk",
+    "bash",
+    "cat",
+    "cp",
+    "dash",
+    "env",
+    "find",
+    "grep",
+    "ls",
+    "mkdir",
+    "printf",
+    "rm",
+    "sed",
+    "sh",
+    "sort",
+    "touch",
+    "uname",
+    "xargs",
+)
 INSTALLED = ("chromium", "gitlab-ci-local")
 ELSEWHERE = ("curl", "rsync")  # no package of ours carries them
 

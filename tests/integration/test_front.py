@@ -34,7 +34,8 @@ def test_a_prediction_is_shown_with_its_release(bucket: Bucket, trained: list[Po
     app = page()
     assert not app.exception
     assert [field.label for field in app.number_input][:2] == [
-        "fixed acidity (g/dm³ tartaric acid)", "volatile acidity (g/dm³ acetic acid)",
+        "fixed acidity (g/dm³ tartaric acid)",
+        "volatile acidity (g/dm³ acetic acid)",
     ]
     assert len(app.number_input) == 11
     assert app.sidebar.success[0].value == "API: ok"

@@ -94,9 +94,7 @@ def test_a_change_of_features_is_held_until_a_person_promotes_the_new_contract(
     assert champion_id(bucket) == challenger
 
 
-def test_a_release_that_cannot_answer_every_class_is_held(
-    bucket: Bucket, data_csv: Path, tmp_path: Path
-) -> None:
+def test_a_release_that_cannot_answer_every_class_is_held(bucket: Bucket, data_csv: Path, tmp_path: Path) -> None:
     table = dataset.read(data_csv)
     dataset.write(table[table[TARGET].between(4, 7)], tmp_path / "few.csv")
     challenger = make_release(push_data(bucket, tmp_path / "few.csv"), {})
@@ -128,9 +126,7 @@ def test_more_wines_promote_a_challenger_that_is_not_worse(
     assert set(event.metrics) == {"challenger", "champion", "low", "high"}
 
 
-def test_test_rows_that_have_decided_too_often_are_asked_to_be_replaced(
-    bucket: Bucket, trained: list[Pointer]
-) -> None:
+def test_test_rows_that_have_decided_too_often_are_asked_to_be_replaced(bucket: Bucket, trained: list[Pointer]) -> None:
     worse = make_release(committed_data(), {"C": 0.001})
     Registry(bucket).promote(worse, "first", "test", {})
     comparison = steps.check_metrics(trained[0], split_of(trained[0], bucket))

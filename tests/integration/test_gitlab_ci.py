@@ -75,7 +75,7 @@ def test_nothing_else_starts_anything(project: Project, event: dict[str, str]) -
 def when(project: Project, event: dict[str, str]) -> dict[str, str]:
     """Return when each job runs."""
     listed = project.ask(event, "--list-csv-all").stdout
-    table = listed[listed.index("name;"):]
+    table = listed[listed.index("name;") :]
     return {row["name"]: row["when"] for row in csv.DictReader(io.StringIO(table), delimiter=";") if row["when"]}
 
 

@@ -301,9 +301,7 @@ def test_a_model_that_failed_is_not_tried_again_at_each_poll(
 
 
 @pytest.mark.parametrize("model", [reads_a_file, never_ends, calls_what_is_no_standard, answers_nan])
-def test_a_forged_model_is_never_promoted(
-    bucket: Bucket, trained: list[Pointer], model: Callable[[], bytes]
-) -> None:
+def test_a_forged_model_is_never_promoted(bucket: Bucket, trained: list[Pointer], model: Callable[[], bytes]) -> None:
     forged = forge_release(bucket, trained[1], lambda files: files.update({"model.onnx": model()}))
     with pytest.raises(IntegrityError, match=FORGED[model]):
         promote(bucket, forged)
@@ -327,9 +325,9 @@ def test_a_model_that_answers_nan_is_an_error_and_no_answer() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"a: &a [x, x, x, x, x, x, x, x, x]\n" + b"".join(
-            b"%c: &%c [%s]\n" % (n, n, b",".join([b"*%c" % (n - 1)] * 9)) for n in range(ord("b"), ord("k"))
-        ) + b"outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: release}]\nmeta: {a: *j}",
+        b"a: &a [x, x, x, x, x, x, x, x, x]\n"
+        + b"".join(b"%c: &%c [%s]\n" % (n, n, b",".join([b"*%c" % (n - 1)] * 9)) for n in range(ord("b"), ord("k")))
+        + b"outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: release}]\nmeta: {a: *j}",
         b"outs: " + b"[" * 60_000,
         b"#" * 10_000_000,
         b"outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: release}]\nmeta: [1]",

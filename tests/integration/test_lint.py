@@ -18,11 +18,23 @@ from tests.support.throwaway import throwaway_checkout
 FAULTS = {
     "src/fault.py": ("import os\n", "F401 'os' imported but unused"),
     "notebooks/A fault.ipynb": (
-        json.dumps({
-            "cells": [{"cell_type": "code", "execution_count": None, "id": "a", "metadata": {}, "outputs": [],
-                       "source": ["import os"]}],
-            "metadata": {"language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 5,
-        }),
+        json.dumps(
+            {
+                "cells": [
+                    {
+                        "cell_type": "code",
+                        "execution_count": None,
+                        "id": "a",
+                        "metadata": {},
+                        "outputs": [],
+                        "source": ["import os"],
+                    }
+                ],
+                "metadata": {"language_info": {"name": "python"}},
+                "nbformat": 4,
+                "nbformat_minor": 5,
+            }
+        ),
         "F401 'os' imported but unused",
     ),
     "docker/Dockerfile": ("FROM debian:latest\n", "DL3007"),
@@ -83,7 +95,7 @@ def test_an_import_against_the_arrows_stops(project: Project) -> None:
     folder = project.checkout.folder
     for file, (line, _) in ARROWS.items():
         (folder / file).parent.mkdir(exist_ok=True)
-        (folder / file).write_text(f"{line}\n\n__all__ = [\"found\"]\n")
+        (folder / file).write_text(f'{line}\n\n__all__ = ["found"]\n')
     done = project.checkout.make("lint")
     for file in ARROWS:
         (folder / file).unlink()
@@ -94,8 +106,15 @@ def test_an_import_against_the_arrows_stops(project: Project) -> None:
 
 def pre_commit(folder: Path, home: Path) -> "subprocess.CompletedProcess[str]":
     env = os.environ | {"PRE_COMMIT_HOME": str(home), "VENV": str(Path(sys.executable).parent.parent)}
-    return subprocess.run([str(BIN / "pre-commit"), "run", "--all-files"], cwd=folder, env=env, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return subprocess.run(
+        [str(BIN / "pre-commit"), "run", "--all-files"],
+        cwd=folder,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
 
 
 def test_the_hook_passes_here_and_stops_a_fault(project: Project, tmp_path: Path) -> None:

@@ -69,7 +69,11 @@ def test_an_old_champion_is_compared_replaced_and_put_back(
     assert registry.promote(trained[2], "better", "test", {}).replaced == old.id
     assert registry.promote(registry.find(old.id), "by hand", "test", {}).replaced == trained[2].id
     assert [event.release for event in registry.history()] == [
-        old.id, trained[1].id, old.id, trained[2].id, old.id,
+        old.id,
+        trained[1].id,
+        old.id,
+        trained[2].id,
+        old.id,
     ]
     assert run("src.checker").returncode == 0
 

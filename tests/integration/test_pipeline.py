@@ -51,9 +51,7 @@ def split_of(pointer: Pointer, bucket: Bucket) -> Split:
     return Split(Pointer.from_out(provenance.train), Pointer.from_out(provenance.test))
 
 
-def test_the_first_run_promotes_and_the_second_finds_the_same_bytes(
-    bucket: Bucket, data_in_bucket: Pointer
-) -> None:
+def test_the_first_run_promotes_and_the_second_finds_the_same_bytes(bucket: Bucket, data_in_bucket: Pointer) -> None:
     assert data_in_bucket.md5 == committed_data().md5
     first = run_pipeline()
     assert first.returncode == 0, first.stderr
@@ -135,9 +133,7 @@ def test_update_model_may_be_retried(bucket: Bucket, trained: list[Pointer]) -> 
     assert len(Registry(bucket).history()) == 1
 
 
-def test_a_champion_that_changed_since_the_comparison_is_not_replaced(
-    bucket: Bucket, trained: list[Pointer]
-) -> None:
+def test_a_champion_that_changed_since_the_comparison_is_not_replaced(bucket: Bucket, trained: list[Pointer]) -> None:
     decision = steps.check_metrics(trained[0], split_of(trained[0], bucket))
     Registry(bucket).promote(trained[1], "by hand", "somebody", {})
     with pytest.raises(RegistryError, match=f"champion is {trained[1].id}, None was compared"):

@@ -165,7 +165,9 @@ def test_killed_after_the_flip_the_event_is_not_lost(
     assert len(bucket.list("registry/promotions/")) == 3
     events = Registry(bucket).history()
     assert [(event.replaced, event.release) for event in events] == [
-        (None, first.id), (first.id, second.id), (second.id, third.id),
+        (None, first.id),
+        (first.id, second.id),
+        (second.id, third.id),
     ]
 
 
@@ -230,7 +232,9 @@ def test_the_command_shows_promotes_and_rolls_back(bucket: Bucket, first: Pointe
     assert f"{second.id} → {first.id} (rollback" in run_command("rollback").stdout
     assert first.md5 in run_command("current").stdout
     assert [line.split()[1] for line in run_command("history").stdout.splitlines()] == [
-        "promote", "promote", "rollback",
+        "promote",
+        "promote",
+        "rollback",
     ]
     wrong = run_command("rollback", "nope")
     assert wrong.returncode == 1
@@ -252,7 +256,9 @@ def test_the_history_shows_figures_and_the_champion_and_takes_short_ids(
     assert run_command("history", "--last", "1").stdout.splitlines() == lines[-1:]
     events = [json.loads(line) for line in run_command("history", "--json").stdout.splitlines()]
     assert [(event["kind"], event["release"], event["champion"]) for event in events] == [
-        ("promote", first.id, True), ("promote", second.id, False), ("rollback", first.id, True),
+        ("promote", first.id, True),
+        ("promote", second.id, False),
+        ("rollback", first.id, True),
     ]
 
 
@@ -280,7 +286,11 @@ def test_a_broken_pointer_is_replaced_by_promotion_and_roll_back(
     assert champion_id(bucket) == second.id
     chain = [(event.replaced, event.release) for event in Registry(bucket).history()]
     assert chain == [
-        (None, first.id), (first.id, second.id), (second.id, first.id), (first.id, first.id), (first.id, second.id),
+        (None, first.id),
+        (first.id, second.id),
+        (second.id, first.id),
+        (first.id, first.id),
+        (first.id, second.id),
     ]
 
 

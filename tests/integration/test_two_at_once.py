@@ -27,8 +27,14 @@ from tests.support.services import eventually
 REFUSALS = ("is the champion already", "was compared; start a new run", "replaced no other release")
 PAIRS = 20  # in each of five buckets: reading a long history takes its time
 KINDS = (
-    ("promote", "promote"), ("promote", "rollback"), ("daily", "daily"), ("rollback", "rollback"), ("daily", "promote"),
-    ("daily", "rollback"), ("rollback to", "promote"), ("rollback to", "rollback to"),
+    ("promote", "promote"),
+    ("promote", "rollback"),
+    ("daily", "daily"),
+    ("rollback", "rollback"),
+    ("daily", "promote"),
+    ("daily", "rollback"),
+    ("rollback to", "promote"),
+    ("rollback to", "rollback to"),
 )
 Change = Callable[[], Promotion]
 
@@ -53,9 +59,7 @@ sys.exit(cli.run("frozen", lambda: print(promote(Pointer.from_yaml(sys.argv[1]),
 
 
 @pytest.fixture
-def conditions(
-    trained: list[Pointer], bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ConditionalStore]:
+def conditions(trained: list[Pointer], bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[ConditionalStore]:
     """Have the environment name a store that honours conditions, which holds the test's own bucket."""
     with conditional_store(bucket) as store:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", store.url)
@@ -137,8 +141,12 @@ def test_of_two_commands_at_once_each_is_in_the_history_in_order_or_refused_by_n
     for pointer in trained:
         registry.promote(pointer, "better", "test", {})
     told = len(trained)
-    for pair in ([["promote", trained[0].id], ["promote", trained[1].id]], [["rollback"], ["rollback"]],
-                 [["rollback", trained[0].id], ["promote", trained[1].id]], [["promote", trained[2].id], ["rollback"]]):
+    for pair in (
+        [["promote", trained[0].id], ["promote", trained[1].id]],
+        [["rollback"], ["rollback"]],
+        [["rollback", trained[0].id], ["promote", trained[1].id]],
+        [["promote", trained[2].id], ["rollback"]],
+    ):
         commands = [start_command("-m", "src.registry", *arguments) for arguments in pair]
         for command in commands:
             output, errors = command.communicate(timeout=60)

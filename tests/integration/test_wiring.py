@@ -12,7 +12,10 @@ from src.core.pointer import Pointer
 from src.pipeline import run, steps
 
 MADE_BY = {
-    "data": "pull_data", "split": "prepare_data", "challenger": "train_model", "tested": "test_model",
+    "data": "pull_data",
+    "split": "prepare_data",
+    "challenger": "train_model",
+    "tested": "test_model",
     "comparison": "check_metrics",
 }
 DESCRIBE = """
@@ -32,8 +35,13 @@ def list_inputs(step: str) -> list[str]:
 
 def test_each_task_of_the_dag_takes_what_its_step_takes_from_the_steps_that_make_it(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", DESCRIBE], cwd=PROJECT, env=os.environ | {"AIRFLOW_HOME": str(tmp_path)},
-        capture_output=True, text=True, check=False, timeout=120,
+        [sys.executable, "-c", DESCRIBE],
+        cwd=PROJECT,
+        env=os.environ | {"AIRFLOW_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")] or [done.stderr]
     tasks = json.loads(line.removeprefix("RESULT "))

@@ -147,9 +147,7 @@ def open_elsewhere(temporary: Path) -> "subprocess.Popen[str]":
     """Open a workspace in another process, which prints its folder and ends with its input."""
     command = [sys.executable, "-c", OPEN_AND_WAIT]
     env = os.environ | {"TMPDIR": str(temporary)}
-    return subprocess.Popen(
-        command, cwd=PROJECT, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    return subprocess.Popen(command, cwd=PROJECT, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 def test_what_a_killed_process_left_behind_is_swept_and_a_living_one_keeps_its_own(
@@ -166,7 +164,9 @@ def test_what_a_killed_process_left_behind_is_swept_and_a_living_one_keeps_its_o
         with open_workspace(bucket) as workspace:
             assert not dead.exists()
             assert {path.name for path in tmp_path.iterdir()} == {
-                living.name, workspace.folder.name, "wine-of-somebody",
+                living.name,
+                workspace.folder.name,
+                "wine-of-somebody",
             }
         alive.stdin.close()
         assert alive.wait() == 0

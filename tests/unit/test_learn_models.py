@@ -118,7 +118,9 @@ def test_leaderboard_ranks_by_test_by_gap_and_by_both() -> None:
     assert board["task"].tolist() == ["LR_2", "LR_3", "LR_1"]
     places = {name: board.sort_values(name)["task"].tolist() for name in leaderboard.RANKS}
     assert places == {
-        "by_test": ["LR_1", "LR_3", "LR_2"], "by_gap": ["LR_2", "LR_3", "LR_1"], "by_both": ["LR_3", "LR_1", "LR_2"]
+        "by_test": ["LR_1", "LR_3", "LR_2"],
+        "by_gap": ["LR_2", "LR_3", "LR_1"],
+        "by_both": ["LR_3", "LR_1", "LR_2"],
     }
 
 
@@ -158,7 +160,11 @@ def test_interrupted_search_keeps_what_is_done_and_goes_on_from_there(
 ) -> None:
     options = [*LIMIT, "--jobs", "2", "--data", str(data_csv), "--into", str(tmp_path)]
     with subprocess.Popen(
-        [*COMMAND, *options], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [*COMMAND, *options],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         start_new_session=True,
     ) as running:
         wait_for_lines(tmp_path / LOG, 2, running)

@@ -34,10 +34,12 @@ POINTERS = st.builds(
 PARTS = st.sampled_from(["..", ".", "", "a", "b", "a\\b", "C:", "\n", "\x00", "~", "..."]) | st.text(max_size=3)
 PATHS = st.lists(PARTS, max_size=4).map("/".join)
 # Most entries are good, so that a listing often has one fault alone.
-ENTRIES = st.fixed_dictionaries({
-    "relpath": st.sampled_from(["a", "a/b", "b", "c", "../c"]),
-    "md5": st.sampled_from([*[MD5[:32]] * 4, MD5, "x"]),
-})
+ENTRIES = st.fixed_dictionaries(
+    {
+        "relpath": st.sampled_from(["a", "a/b", "b", "c", "../c"]),
+        "md5": st.sampled_from([*[MD5[:32]] * 4, MD5, "x"]),
+    }
+)
 
 
 def test_a_pointer_written_by_dvc_survives_the_round_trip() -> None:

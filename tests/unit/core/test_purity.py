@@ -8,8 +8,15 @@ import pytest
 from src.config import PROJECT
 
 IMPURE = (
-    "open", "os.environ", "os.getenv", "socket", "time",
-    "datetime.date.today", "datetime.datetime.now", "datetime.datetime.today", "datetime.datetime.utcnow",
+    "open",
+    "os.environ",
+    "os.getenv",
+    "socket",
+    "time",
+    "datetime.date.today",
+    "datetime.datetime.now",
+    "datetime.datetime.today",
+    "datetime.datetime.utcnow",
 )
 
 

@@ -68,7 +68,16 @@ def test_a_model_of_other_features_is_rejected(files: dict[str, bytes]) -> None:
 
 def test_no_time_host_or_run_is_inside_the_folder(files: dict[str, bytes]) -> None:
     assert set(json.loads(files[release.PROVENANCE_FILE])) == {
-        "format", "model", "parameters", "split", "data", "train", "test", "features", "classes", "libraries",
+        "format",
+        "model",
+        "parameters",
+        "split",
+        "data",
+        "train",
+        "test",
+        "features",
+        "classes",
+        "libraries",
     }
 
 

@@ -61,7 +61,7 @@ def test_a_program_is_run_with_its_own_variables_letter_by_letter(
     stack: tuple[StackSettings, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "ENVIRONMENTS", tmp_path / "environments")
-    values = stack[1] | {"API_URL": "it's $HOME; \"`id`\" %(x)s \\"}
+    values = stack[1] | {"API_URL": 'it\'s $HOME; "`id`" %(x)s \\'}
     write_environments(stack[0], values)
     command = ["sh", "local/launch.sh", "front", "sh", "-c", 'printf %s "$API_URL"; env | cut -d= -f1']
     env = {"PATH": "/usr/bin:/bin", "STACK_HOME": str(tmp_path)}

@@ -61,8 +61,11 @@ def test_verdict_reason_ids_and_changes_are_shown() -> None:
 
 
 def test_only_what_differs_is_listed() -> None:
-    changed = {"parameters": {"C": 0.5, "solver": "lbfgs", "tol": 1}, "data": {"md5": "cc"},
-               "libraries": {"numpy": "2.1"}}
+    changed = {
+        "parameters": {"C": 0.5, "solver": "lbfgs", "tol": 1},
+        "data": {"md5": "cc"},
+        "libraries": {"numpy": "2.1"},
+    }
     ours = CHAMPION.model_copy(update=changed)
     _, _, table = decision().to_markdown(ours, CHAMPION).partition("| what differs | challenger | champion |\n")
     assert table.splitlines() == [

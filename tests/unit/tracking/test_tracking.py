@@ -99,9 +99,7 @@ def test_offline_sessions_hold_all_that_was_reported_and_cost_no_wait(tmp_path: 
         assert session["artifact"]["scores"] == SCORES
 
 
-def test_without_keys_no_server_is_asked(
-    tmp_path: Path, server: FakeClearml, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_keys_no_server_is_asked(tmp_path: Path, server: FakeClearml, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEARML_API_ACCESS_KEY", "")
     monkeypatch.setenv("CLEARML_API_SECRET_KEY", "")
     track(tmp_path, "LR_1")
