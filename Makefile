@@ -53,12 +53,13 @@ check-model: $(INSTALLED)  ## Check that every release is complete, loads and pr
 		&& $(PYTHON) -m src.registry current > $$folder/current.dvc \
 		&& $(PYTHON) -m src.run_dvc pull $$folder/current.dvc
 
-lint: $(INSTALLED)  ## Check the style of code, notebooks and Dockerfiles, the imports, and the types
+lint: $(INSTALLED)  ## Check the style of code, notebooks and Dockerfiles, the imports, the types and the format
 	@$(PYTHON) -m flake8
 	@$(FIND) -name '*.ipynb' -print0 | xargs -0 -r $(PYTHON) -m nbqa flake8
 	@$(FIND) -name '*Dockerfile*' ! -name '*.dockerignore' -print0 | xargs -0 -r $(VENV)/bin/hadolint
 	@$(VENV)/bin/lint-imports --no-cache --no-logo
 	@$(PYTHON) -m mypy
+	@$(VENV)/bin/ruff format --check .
 
 test: lint $(TOOLS)  ## Run lint and every test
 	@$(PYTHON) -m pytest -n 3 --dist loadfile
