@@ -178,9 +178,11 @@ def _area_differences(
             gain = _wins(challenger.probabilities[:, column], own) - _wins(champion.probabilities[:, column], own)
             pairs = np.einsum("do,do->d", weights[:, own], weights[:, ~own] @ gain.T)
             areas.append(pairs / gain.size)
-    return np.mean(areas, axis=0)
+    mean: np.ndarray = np.mean(areas, axis=0)
+    return mean
 
 
 def _wins(probabilities: np.ndarray, own: np.ndarray) -> np.ndarray:
     mine, others = probabilities[own][:, None], probabilities[~own][None]
-    return ((mine > others) + (mine == others) / 2).astype(np.float32)
+    wins: np.ndarray = ((mine > others) + (mine == others) / 2).astype(np.float32)
+    return wins
