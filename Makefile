@@ -56,12 +56,13 @@ check-model: $(INSTALLED)  ## Check that every release is complete, loads and pr
 		&& $(PYTHON) -m src.registry current > $$folder/current.dvc \
 		&& $(PYTHON) -m src.run_dvc pull $$folder/current.dvc
 
-lint: $(INSTALLED)  ## Check the style of code, notebooks and Dockerfiles, the imports, and the types
+lint: $(INSTALLED)  ## Check the style of code, notebooks and Dockerfiles, the imports, the types and the format
 	@$(PYTHON) -m flake8
 	@$(FIND) -name '*.ipynb' -print0 | xargs -0 -r $(PYTHON) -m nbqa flake8
 	@$(FIND) -name '*Dockerfile*' ! -name '*.dockerignore' -print0 | xargs -0 -r $(VENV)/bin/hadolint
 	@$(VENV)/bin/lint-imports --no-cache --no-logo
 	@$(PYTHON) -m mypy
+	@$(VENV)/bin/ruff format --check .
 
 test: lint $(TOOLS)  ## Run lint and every test
 	@$(PYTHON) -m pytest -n 3 --dist loadfile
@@ -87,6 +88,9 @@ bench-dag: $(INSTALLED)  ## Compare the wall time of the DAG with that of six em
 
 bench-search: $(INSTALLED) data/winequality-red.csv  ## Compare the search's time with that of bare scikit-learn
 	@$(PYTHON) -m bench.search
+
+bench-gate: $(INSTALLED)  ## Count what the promotion rule lets through in simulated runs, and what it misses
+	@$(PYTHON) -m bench.gate
 
 lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt, and package.json into package-lock.json
 	@$(VENV)/bin/uv pip compile requirements/dev.in --quiet --upgrade --universal --python-version 3.11 \
@@ -120,5 +124,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env env-example down status logs run data data-log check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search lock clean
+.PHONY: help up env env-example down status logs run data data-log check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search bench-gate lock clean
 .DEFAULT_GOAL := help

@@ -161,7 +161,7 @@ def wait_until(what: str, check: Callable[[], T | None], seconds: float, program
     """Call ``check`` until it returns something; that is the result.
 
     Raises:
-        StartError: ``seconds`` went by, or the program ended for good.
+        StartError: ``seconds`` went by, or supervisor gave the program up.
 
     """
     deadline = time.monotonic() + seconds

@@ -73,4 +73,4 @@ def _area(is_class: np.ndarray, ranks: np.ndarray) -> float:
     size = int(ranks.max()) + 1
     positive, negative = (np.bincount(ranks[chosen], minlength=size) for chosen in (is_class, ~is_class))
     pairs = (positive * (np.cumsum(negative) - negative / 2)).sum()
-    return pairs / (positive.sum() * negative.sum())
+    return float(pairs / (positive.sum() * negative.sum()))

@@ -1,4 +1,4 @@
-"""What is kept for good carries the number of its format, so that code of any age knows whether it can read it."""
+"""What the bucket keeps carries the number of its format, so that code of any age knows whether it can read it."""
 
 import json
 import math

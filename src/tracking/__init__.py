@@ -25,7 +25,7 @@ PATIENCE = 30.0  # seconds: many times what the slowest step (ClearML's import) 
 
 @dataclass(frozen=True)
 class Run:
-    """One experiment: ``scores`` maps a side ("train", "test") to its metrics, ``confusion`` is (truth, label)."""
+    """One experiment: ``scores`` maps a part ("train", "test") to its metrics, ``confusion`` is (truth, label)."""
 
     name: str
     parameters: Mapping[str, Any]

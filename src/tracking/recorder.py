@@ -162,9 +162,9 @@ def _record(project: str, run: Mapping[str, Any]) -> None:
     )
     task.connect(dict(run["parameters"]), name="parameters")
     logger = task.get_logger()
-    for side, scores in run["scores"].items():
+    for part, scores in run["scores"].items():
         for name, value in scores.items():
-            logger.report_single_value(f"{side} {name}", value)
+            logger.report_single_value(f"{part} {name}", value)
     if run["confusion"]:
         labels = [str(label) for label in run["classes"]]
         logger.report_confusion_matrix(

@@ -219,7 +219,11 @@ def test_a_better_parameter_is_shipped_and_rolled_back_while_the_api_answers(sta
     set_c(stack.checkout, PARAMETERS["C"])
     assert set(stack.run_dag().values()) == {"success"}
     second = eventually(lambda: release if (release := stack.release()["id"]) != first else None)
-    assert f"{first:12} → {second}  ROC_AUC rose" in stack.registry("history")
+    assert re.search(rf"{first:12} → {second} \* Accuracy .*  better beyond chance on", stack.registry("history"))
+    set_c(stack.checkout, 0.3)
+    assert stack.run_dag()["update_model"] == "skipped"
+    assert stack.release()["id"] == second
+    set_c(stack.checkout, PARAMETERS["C"])
     assert f"{second} → {first} (rollback" in stack.registry("rollback")
     eventually(lambda: stack.release()["id"] == first)
     assert stack.run_dag()["update_model"] == "skipped"
@@ -230,7 +234,7 @@ def test_a_better_parameter_is_shipped_and_rolled_back_while_the_api_answers(sta
 def test_every_pointer_holds(stack: Stack) -> None:
     done = stack.checkout.make("check")
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("ok  ") == 4
+    assert done.stdout.count("ok  ") == 5
 
 
 def test_a_shell_and_plain_dvc_hold_exactly_what_the_api_serves(stack: Stack, tmp_path: Path) -> None:

@@ -98,6 +98,10 @@ def test_bytes_that_no_retry_can_repair_fail_at_once_by_one_clear_line(
     assert failed["tasks"]["update_model"]["state"] == "upstream_failed"
     assert "wine_quality.pull_data failed in run" in log
     assert "IntegrityError: " in log
+    assert "direct cause" not in log and "During handling" not in log
+    lines = log.splitlines()
+    (last,) = [place for place, line in enumerate(lines) if "wine_quality.pull_data failed in run" in line]
+    assert "::endgroup::" in lines[last - 1] and "\x1b" not in lines[last]
     champion = Registry(bucket).current()
     assert champion and champion.md5 == trained[0].md5
 

@@ -39,7 +39,8 @@ FAULTS = {
     ),
     "docker/Dockerfile": ("FROM debian:latest\n", "DL3007"),
     "docker/api.Dockerfile": ("FROM debian\n", "DL3006"),
-    "src/wrong_type.py": ('COUNT: int = "one"\n', "Incompatible types in assignment"),
+    "src/core/wrong_type.py": ('COUNT: int = "one"\n', "Incompatible types in assignment"),
+    "src/core/unformatted.py": ("NAMES = ['one']\n", "--> src/core/unformatted.py"),
 }
 
 

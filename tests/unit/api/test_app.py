@@ -220,6 +220,11 @@ def test_a_form_is_told_to_be_json(ready: TestClient) -> None:
     assert "content-type: application/json" in answer.json()["detail"]
 
 
+def test_the_version_stands_in_the_documentation_in_release_and_first_in_the_changelog(ready: TestClient) -> None:
+    newest = re.findall(r"^## \[(.*?)\]", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
+    assert ready.get("/openapi.json").json()["info"]["version"] == ready.get("/release").json()["version"] == newest
+
+
 def test_release_shows_what_is_serving(ready: TestClient, release: Pointer) -> None:
     shown = ready.get("/release").json()
     assert shown["id"] == release.id
@@ -253,8 +258,3 @@ def test_the_documentation_names_features_and_problems(client: TestClient) -> No
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     assert list(schemas["Wine"]["properties"]) == list(EXAMPLE)
     assert "HTTPValidationError" not in schemas
-
-
-def test_the_version_stands_in_the_documentation_in_release_and_first_in_the_changelog(ready: TestClient) -> None:
-    newest = re.findall(r"^## \[(.*?)\]", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
-    assert ready.get("/openapi.json").json()["info"]["version"] == ready.get("/release").json()["version"] == newest
