@@ -37,8 +37,11 @@ logs:  ## Show the last lines of each service's log
 run: $(INSTALLED)  ## Do the daily run from the shell, without Airflow
 	@$(WITH_ENV) $(PYTHON) -m src.pipeline
 
-data: $(INSTALLED)  ## Validate, version and push a new table: make data CSV=path
-	@$(WITH_ENV) $(PYTHON) -m src.publish_data "$(CSV)"
+data: $(INSTALLED)  ## Validate, compare, version and push a new table: make data CSV=path ACCEPT="what: why"
+	@$(WITH_ENV) $(PYTHON) -m src.publish_data "$(CSV)" --accept="$$ACCEPT"
+
+data-log: $(INSTALLED)  ## Show the versions of the table: who, when, rows, what changed
+	@$(PYTHON) -m src.data_log
 
 check: $(INSTALLED)  ## Check every pointer against the bytes in the bucket
 	@$(WITH_ENV) $(PYTHON) -m src.checker
@@ -92,6 +95,9 @@ bench-api: $(INSTALLED)  ## Compare the prediction service's speed and size with
 bench-peers: $(INSTALLED)  ## Compare its speed with that of MLServer, installed for the purpose
 	@$(PYTHON) -m bench.peers
 
+bench-gate: $(INSTALLED)  ## Count what the promotion rule lets through in simulated runs, and what it misses
+	@$(PYTHON) -m bench.gate
+
 lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt, and package.json into package-lock.json
 	@$(VENV)/bin/uv pip compile requirements/dev.in --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.txt
@@ -124,5 +130,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env env-example down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search bench-api bench-peers lock clean
+.PHONY: help up env env-example down status logs run data data-log check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-peers lock clean
 .DEFAULT_GOAL := help

@@ -18,23 +18,39 @@ Step = Callable[..., Any]
 
 
 def log_failure(context: Mapping[str, Any]) -> None:
-    """Log one line that says what failed, in which run, and why."""
+    """End the log with one line that says what failed, in which run, and why."""
+    _log_end(context, "failed in")
+
+
+def log_retry(context: Mapping[str, Any]) -> None:
+    """End the log of a try that others follow with one line that says why."""
+    _log_end(context, "is tried again in")
+
+
+def _log_end(context: Mapping[str, Any], what: str) -> None:
     instance, error = context["task_instance"], context.get("exception")
     name = f"{instance.dag_id}.{instance.task_id}"
-    log.error("%s failed in run %s, try %s: %s", name, instance.run_id, instance.try_number, error)
+    log.info("::endgroup::")  # Airflow opened one, which its page shows collapsed
+    log.error("%s %s run %s, try %s: %s", name, what, instance.run_id, instance.try_number, error)
 
 
 def no_retry(step: Step) -> Step:
-    """Wrap a step so that what no retry can repair (all but an unreachable store) fails at once."""
+    """Wrap a step so that what no retry can repair (all but an unreachable store) fails at once.
+
+    The causes, with their tracebacks, are logged for those who debug; the error itself says all that a person needs.
+    """
 
     @wraps(step)
     def run(*arguments: Any, **keywords: Any) -> Any:
         try:
             return step(*arguments, **keywords)
-        except StoreError:
-            raise
         except StackError as error:
-            raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+            log.debug("caused by", exc_info=error)
+            if isinstance(error, StoreError):
+                told: Exception = type(error)(str(error))
+            else:
+                told = AirflowFailException(f"{type(error).__name__}: {error}")
+        raise told
 
     return run
 
@@ -54,6 +70,7 @@ def no_retry(step: Step) -> Step:
         "max_retry_delay": timedelta(minutes=5),
         "execution_timeout": timedelta(minutes=10),
         "on_failure_callback": log_failure,
+        "on_retry_callback": log_retry,
     },
 )
 def wine_quality() -> None:
@@ -108,9 +125,7 @@ def wine_quality() -> None:
         """Score challenger and champion on the same test rows, and decide."""
         from src.pipeline import steps
 
-        comparison = steps.check_metrics(Pointer.from_dict(tested), Split.from_dict(split))
-        log.info("%s\n%s", comparison.reason, comparison.to_text())
-        return comparison.to_dict()
+        return steps.check_metrics(Pointer.from_dict(tested), Split.from_dict(split)).to_dict()
 
     @task
     @no_retry

@@ -1,4 +1,4 @@
-"""What a person may change: hyper-parameters, grid, split and promotion rule."""
+"""What a person may change: hyper-parameters, grid, and the rules of split, data and promotion."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +52,35 @@ class SplitRule:
 
 
 @dataclass(frozen=True)
-class PromotionRule:
-    """A challenger must raise ROC_AUC, and lose no more than ``tolerance`` on any other metric."""
+class DataRule:
+    """What a new table may change before a person must accept it; docs/data.md tells how each was chosen.
 
-    tolerance: float = 0.01
+    ``shift`` is the Kolmogorov-Smirnov distance of a feature beyond chance: half a standard deviation gives 0.2.
+    ``falls_by_chance`` is how often a champion on wines like its own may seem to have fallen.
+    """
+
+    least_rows: int = 100  # of fewer, fewer than 20 are held out, and no metric tells anything
+    lost_share: float = 0.1  # a correction touches fewer rows; more is another table
+    shift: float = 0.15
+    falls_by_chance: float = 0.01
+    least_of_class: int = 10  # held-out wines, below which a class's ROC_AUC has no interval
+    draws: int = 1000
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class PromotionRule:
+    """What "better beyond chance" means; docs/gate.md shows what these numbers let through, and what they miss.
+
+    ROC_AUC may fall by ``margin`` at most where another metric rises. Intervals have ``confidence`` and come from
+    ``draws`` of the held-out rows. The same held-out rows decide on ``looks`` releases, and then fresh ones are needed.
+    """
+
+    margin: float = 0.01
+    confidence: float = 0.98
+    draws: int = 10_000
+    seed: int = 42
+    looks: int = 50
 
 
 @dataclass(frozen=True)
@@ -83,5 +108,6 @@ RELEASE_LIMITS = Limits(files=16, size=64 * 2**20)  # the largest candidate has 
 DATA_LIMITS = Limits(files=1000, size=2 * 2**30)  # what a task can hold in memory
 
 SPLIT = SplitRule()
+DATA_RULE = DataRule()
 PROMOTION_RULE = PromotionRule()
 SEARCH_RULE = SearchRule()

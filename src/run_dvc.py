@@ -3,6 +3,7 @@
 DVC alone would write wherever a listing in the bucket says; here each listing is checked before DVC sees it.
 """
 
+import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from src.config import DATA_POINTER, PROJECT
 from src.core.pointer import Pointer
 from src.core.release import FOLDER
 from src.errors import IntegrityError, MissingError
-from src.storage.bucket import Bucket
+from src.storage.bucket import Bucket, content_key
 from src.storage.workspace import keep_listing
 
 REMOTE = "bucket"
@@ -49,15 +50,34 @@ def pull(files: Sequence[Path]) -> int:
     bucket = Bucket.from_environment()
     bucket.check()
     for file in files:
-        check_target(file, bucket)
+        pointer = check_target(file, bucket)
+        check_replaced(file.parent / pointer.path, bucket)
     name_remote(bucket)
     os.chdir(PROJECT)
-    code: int = dvc(["pull", *map(str, files), "--remote", REMOTE])
+    # Without --force, DVC asks about every byte that its own cache lacks, which another version's are.
+    code: int = dvc(["pull", *map(str, files), "--remote", REMOTE, "--force"])
     return code
 
 
-def check_target(file: Path, bucket: Bucket) -> None:
-    """Check what a ``.dvc`` file names, and keep the checked listing for DVC.
+def check_replaced(folder: Path, bucket: Bucket) -> None:
+    """Make sure that nothing gets lost where DVC replaces or deletes a folder's files: the bucket has their bytes.
+
+    Raises:
+        IntegrityError: there is a file that it lacks.
+
+    """
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        if bucket.find_etag(content_key(md5)) is None:
+            name = os.path.relpath(path)
+            raise IntegrityError(
+                f"{name} would be lost, for the bucket holds no such bytes; move it away, or "
+                f"push it with: make data CSV={name}"
+            )
+
+
+def check_target(file: Path, bucket: Bucket) -> Pointer:
+    """Return the pointer that a ``.dvc`` file is, after a check of what it names; keep the checked listing for DVC.
 
     Raises:
         IntegrityError: the file, or the listing in the bucket, is broken or leads elsewhere.
@@ -71,6 +91,7 @@ def check_target(file: Path, bucket: Bucket) -> None:
     if pointer.path not in PATHS:
         raise IntegrityError(f"{file.name} would be written to {pointer.path!r}, expected {' or '.join(PATHS)}")
     keep_listing(pointer, bucket, PROJECT / ".dvc" / "cache")
+    return pointer
 
 
 if __name__ == "__main__":

@@ -295,7 +295,7 @@ def _check_table(provenance: Provenance) -> None:
         differing = ", ".join(sorted(map(str, theirs ^ ours)))[:200] or "the order of its features"
         raise IntegrityError(
             f"it is of another table than the {NAME}'s, by {differing}; update the code where it is "
-            "the older one, else the next daily run makes a release of this table"
+            "the older one, else promote a release of this table, which the daily run makes"
         )
 
 

@@ -57,12 +57,27 @@ class Provenance(Stored):
         names = [feature.name for feature in self.features]
         return names == [feature.name for feature in FEATURES] and set(self.classes) <= set(CLASSES)
 
+    def contradicts(self, other: "Provenance") -> str | None:
+        """Say how this release's contract, its features in their order and its classes, differs from another's."""
+        mine, theirs = ([feature.name for feature in one.features] for one in (self, other))
+        told = [f"without {name}" for name in theirs if name not in mine]
+        told += [f"with {name}" for name in mine if name not in theirs]
+        if not told and mine != theirs:
+            told.append("features in another order")
+        if self.classes != other.classes:
+            told.append(f"classes {_list(self.classes)} instead of {_list(other.classes)}")
+        return ", ".join(told) or None
+
 
 class Scores(Stored):
-    """The metrics of a release on the rows that it was trained on, and on those that were held out."""
+    """The metrics of a release on the rows that it was trained on, and on those that were held out.
+
+    ``recall`` is of each class among the latter; releases of older code have none.
+    """
 
     train: Mapping[str, float]
     test: Mapping[str, float]
+    recall: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,10 @@ def library_versions() -> dict[str, str]:
 def read_folder(folder: Path) -> dict[str, bytes]:
     """Return the files of a release's folder by name."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def _list(classes: tuple[int, ...]) -> str:
+    return ", ".join(map(str, classes))
 
 
 def _read(files: Files, name: str) -> bytes:

@@ -1,13 +1,12 @@
 """The daily run from a shell: ``python -m src.pipeline [compare | reproduce ID]``."""
 
 import argparse
+import logging
 import sys
 from datetime import UTC, datetime
-from typing import Any
 
 from src import cli
-from src.config import MODEL, PARAMETERS
-from src.pipeline import run
+from src.pipeline import run, steps
 from src.registry import Registry
 from src.storage.bucket import Bucket
 
@@ -24,14 +23,20 @@ def main() -> int:
 
 
 def _run() -> None:
-    run.run(_run_id(), _tell)
+    told = logging.StreamHandler(sys.stdout)
+    told.setFormatter(logging.Formatter("%(funcName)-14s%(message)s"))  # a step tells what it did under its own name
+    steps.log.addHandler(told)
+    steps.log.setLevel(logging.INFO)
+    if run.run(_run_id()) is None:
+        print(f"{'update_model':14}skipped, the champion stays")
 
 
 def _compare() -> None:
     registry = Registry(Bucket.from_environment())
     tested, comparison = run.compare(_run_id())
     champion = registry.load(registry.find(comparison.champion)).provenance if comparison.champion else None
-    print(comparison.to_markdown(registry.load(tested).provenance, champion))
+    code = steps.describe_code(tested.meta) if "git_diff" in tested.meta else None
+    print(comparison.to_markdown(registry.load(tested).provenance, champion, code))
 
 
 def _reproduce(release_id: str) -> None:
@@ -42,20 +47,6 @@ def _reproduce(release_id: str) -> None:
 
 def _run_id() -> str:
     return f"shell__{datetime.now(UTC).isoformat(timespec='seconds')}"
-
-
-def _tell(step: str, result: Any) -> None:
-    told = {
-        "pull_data": lambda: f"data {result.md5}: valid",
-        "prepare_data": lambda: f"train {result.train.md5}, test {result.test.md5}",
-        "train_model": lambda: f"{MODEL} {PARAMETERS}",
-        "test_model": lambda: f"release {result.id}",
-        "check_metrics": lambda: f"{result.reason}\n{result.to_text()}",
-        "update_model": lambda: (
-            f"champion: {result.replaced or 'nothing'} → {result.release}" if result else "skipped, the champion stays"
-        ),
-    }
-    print(f"{step:14}{told[step]()}", flush=True)
 
 
 if __name__ == "__main__":

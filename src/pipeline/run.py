@@ -1,48 +1,34 @@
-"""The one wiring of the six steps; the DAG binds the same functions in the same order.
+"""The one wiring of the six steps; the DAG binds the same functions in the same order."""
 
-What tells the world of a run takes each step's name, and what it returned, right after it.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from src.config import MODEL, PARAMETERS, SPLIT, SplitRule
 from src.core.pointer import Pointer, Split
 from src.errors import RegistryError
-from src.pipeline import steps
+from src.pipeline import new_data, steps
 from src.pipeline.comparison import Comparison
 from src.registry import Promotion, Registry
 
 STEPS = ("pull_data", "prepare_data", "train_model", "test_model", "check_metrics", "update_model")
-Tell = Callable[[str, Any], None]
 
 
-def tell_nobody(step: str, result: Any) -> None:
-    """Say nothing."""
-
-
-def run(run_id: str, tell: Tell = tell_nobody) -> Promotion | None:
+def run(run_id: str) -> Promotion | None:
     """Do one whole run; returns the promotion, None where the champion stays."""
-    tested, comparison = compare(run_id, tell, register=True)
-    promotion = steps.update_model(tested, comparison, run_id) if comparison.promote else None
-    tell("update_model", promotion)
-    return promotion
+    tested, comparison = compare(run_id, register=True)
+    return steps.update_model(tested, comparison, run_id) if comparison.promote else None
 
 
-def compare(run_id: str, tell: Tell = tell_nobody, register: bool = False) -> tuple[Pointer, Comparison]:
+def compare(run_id: str, register: bool = False) -> tuple[Pointer, Comparison]:
     """Train and test this checkout's challenger and set it beside the champion; nothing is promoted."""
     data = steps.pull_data()
-    tell("pull_data", data)
-    tested, split = make_release(data, steps.describe_run(run_id, "train_model"), tell, register=register)
-    comparison = steps.check_metrics(tested, split)
-    tell("check_metrics", comparison)
-    return tested, comparison
+    tested, split = make_release(data, steps.describe_run(run_id, "train_model"), register=register)
+    return tested, steps.check_metrics(tested, split)
 
 
 def make_release(
     data: Pointer,
     run: Mapping[str, Any],
-    tell: Tell = tell_nobody,
     model: str = MODEL,
     parameters: Mapping[str, Any] = PARAMETERS,
     rule: SplitRule = SPLIT,
@@ -50,12 +36,8 @@ def make_release(
 ) -> tuple[Pointer, Split]:
     """Split, train and test; returns the tested release, and the split that it was made from."""
     split = steps.prepare_data(data, rule)
-    tell("prepare_data", split)
     challenger = steps.train_model(data, split, run, model, parameters, rule)
-    tell("train_model", challenger)
-    tested = steps.test_model(challenger, split, register)
-    tell("test_model", tested)
-    return tested, split
+    return steps.test_model(challenger, split, register), split
 
 
 def reproduce(registry: Registry, pointer: Pointer) -> Pointer:
@@ -66,7 +48,7 @@ def reproduce(registry: Registry, pointer: Pointer) -> Pointer:
 
     """
     recorded = registry.load(pointer).provenance
-    data, rule = Pointer.from_out(recorded.data), SplitRule(**recorded.split)
+    data, rule = new_data.restore_accepted(recorded.data), SplitRule(**recorded.split)
     again, _ = make_release(data, {}, model=recorded.model, parameters=recorded.parameters, rule=rule)
     if again.md5 != pointer.md5:
         now = registry.load(again).provenance.libraries

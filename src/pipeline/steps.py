@@ -4,43 +4,53 @@ Each takes and returns pointers, works in a temporary workspace of its own, and 
 ``src/pipeline/run.py`` and the DAG put them in order.
 """
 
+import hashlib
+import logging
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from src.config import DATA_POINTER, MODEL, PARAMETERS, PROJECT, PROMOTION_RULE, SPLIT, SplitRule
+from src.config import DATA_POINTER, MODEL, PARAMETERS, PROJECT, SPLIT, SplitRule
 from src.core import dataset, metrics, models, release, wine
 from src.core.onnx_model import Model
 from src.core.pointer import Pointer, Split
 from src.core.release import FeatureRange, Provenance, Release, Scores
 from src.errors import DataError, IntegrityError, MissingError, RegistryError
+from src.pipeline import gate, new_data
 from src.pipeline.comparison import Comparison
 from src.registry import Promotion, Registry
 from src.storage.bucket import Bucket
 from src.storage.workspace import Workspace, open_workspace
 
+log = logging.getLogger(__name__)
+
 
 def pull_data(pointer_file: Path = DATA_POINTER) -> Pointer:
-    """Pull what ``data.dvc`` names, validate it, and return its pointer.
+    """Pull what ``data.dvc`` names, validate it, set it beside the champion's table, and return its pointer.
 
     Raises:
-        DataError: the table is not the one that ``src/core/wine.py`` describes.
+        DataError: the table is not the one that ``src/core/wine.py`` describes, or nobody accepted what it changes.
         MissingError: the bucket lacks the bytes.
 
     """
     pointer = Pointer.from_yaml(pointer_file.read_text())
-    with open_workspace(Bucket.from_environment()) as workspace:
+    bucket = Bucket.from_environment()
+    with open_workspace(bucket) as workspace:
         try:
-            _read_data(workspace, pointer)
+            table = _read_data(workspace, pointer)
         except MissingError as error:
             raise MissingError(f"{error}; push it with: make data CSV=path") from error
+        check = new_data.check(table, Registry(bucket), workspace, pointer)
+        log.info("%s", check.to_text())
+        check.hold_unless(new_data.read_accepted(pointer))
     return pointer
 
 
@@ -52,6 +62,14 @@ def prepare_data(data: Pointer, rule: SplitRule = SPLIT) -> Split:
         for part, file in zip(parts, files, strict=True):
             dataset.write(part, file)
         train, test = workspace.push(*files)
+    log.info(
+        "%s rows: %s to train on (md5 %s), %s held out (md5 %s)",
+        sum(map(len, parts)),
+        len(parts[0]),
+        train.md5,
+        len(parts[1]),
+        test.md5,
+    )
     return Split(train, test)
 
 
@@ -66,12 +84,14 @@ def train_model(
     """Fit and export the model; push the challenger (yet without metrics), whose ``meta`` holds ``run``."""
     with open_workspace(Bucket.from_environment()) as workspace:
         train = _read_table(workspace, split.train)
+        start = time.perf_counter()
         fitted = models.fit(model, parameters, train)
+        seconds = time.perf_counter() - start
         provenance = Provenance(
             model=model,
             parameters=dict(parameters),
             split=asdict(rule),
-            data=data.to_out(),
+            data=data.to_out() | new_data.describe_accepted(data),
             train=split.train.to_out(),
             test=split.test.to_out(),
             features=feature_ranges(train),
@@ -81,24 +101,32 @@ def train_model(
         folder = workspace.folder / release.FOLDER
         release.write_challenger(folder, models.export(fitted), provenance)
         (challenger,) = workspace.push(folder)
-    return challenger.with_meta(**run)
+    log.info("%s %s on %s rows in %.2f s; code: %s", model, dict(parameters), len(train), seconds, describe_code(run))
+    return challenger.with_meta(**run, **new_data.name_accepted(data))
 
 
 def test_model(challenger: Pointer, split: Split, register: bool = True) -> Pointer:
     """Score the challenger's ONNX file on train and test; push and register the release, and return its pointer."""
     with open_workspace(Bucket.from_environment()) as workspace:
-        folder, train, test = workspace.pull(challenger, split.train, split.test)
-        files = release.read_folder(folder)
-        model, provenance = release.load_model(files), release.load_provenance(files)
+        folder, *files = workspace.pull(challenger, split.train, split.test)
+        train, test = map(dataset.read, files)
+        content = release.read_folder(folder)
+        model, provenance = release.load_model(content), release.load_provenance(content)
+        labels, _ = model.predict(test[dataset.FEATURE_NAMES].to_numpy())
         scores = Scores(
-            train=_score(model, provenance, dataset.read(train)), test=_score(model, provenance, dataset.read(test))
+            train=_score(model, provenance, train),
+            test=_score(model, provenance, test),
+            recall=metrics.recall(test[wine.TARGET].to_numpy(), labels),
         )
         release.write_metrics(folder, scores)
         (tested,) = workspace.push(folder)
         Release.load(release.read_folder(folder))
-    tested = tested.with_meta(**challenger.meta)
+    tested = tested.with_meta(**{**challenger.meta, "test_rows": split.test.md5})
     if register:
         Registry(Bucket.from_environment()).register(tested)
+    log.info("release %s", tested.id)
+    for side, values in (("train", scores.train), ("test", scores.test), (f"recall of {wine.TARGET}", scores.recall)):
+        log.info("  %s: %s", side, ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
     return tested
 
 
@@ -107,26 +135,10 @@ test_model.__test__ = False  # type: ignore[attr-defined]  # pytest takes its na
 
 def check_metrics(tested: Pointer, split: Split) -> Comparison:
     """Score challenger and champion on the same test rows and decide; nothing is registered or promoted."""
-    registry = Registry(Bucket.from_environment())
-    champion = registry.current()
-    mine = registry.load(tested)
-    scores: dict[str, metrics.Metrics] = {"challenger": mine.metrics.test}
-    if champion is None:
-        decision = metrics.Decision(True, "there is no champion yet")
-    elif champion.md5 == tested.md5:
-        decision = metrics.Decision(False, f"same bytes as the champion {champion.id}")
-        scores["champion"] = mine.metrics.test
-    else:
-        theirs = registry.load(champion)
-        if theirs.provenance.is_of_this_table:
-            scores = _score_both(registry, mine, theirs, split)
-            decision = metrics.compare(scores["challenger"], scores["champion"], PROMOTION_RULE)
-        else:
-            decision = metrics.Decision(True, f"the champion {champion.id} is of another table")
-        if decision.promote and registry.is_rolled_back(tested.id):
-            hint = f"promote it by hand with: python -m src.registry promote {tested.id}"
-            decision = metrics.Decision(False, f"{tested.id} was rolled back by a person; {hint}")
-    return Comparison(decision.promote, decision.reason, tested.id, champion.id if champion else None, scores)
+    comparison = _compare(Registry(Bucket.from_environment()), tested, split)
+    for line in (comparison.reason, *comparison.to_text().splitlines()):
+        log.info("%s", line)
+    return comparison
 
 
 def update_model(tested: Pointer, comparison: Comparison, by: str) -> Promotion:
@@ -139,18 +151,29 @@ def update_model(tested: Pointer, comparison: Comparison, by: str) -> Promotion:
     if not comparison.promote:
         raise RegistryError(f"{tested.id} is not to be promoted: {comparison.reason}")
     registry = Registry(Bucket.from_environment())
-    return registry.promote(tested, comparison.reason, by, comparison.metrics, replacing=comparison.champion)
+    figures = comparison.list_figures()
+    promotion = registry.promote(tested, comparison.reason, by, figures, replacing=comparison.champion)
+    log.info("champion: %s → %s", promotion.replaced or "nothing", promotion.release)
+    return promotion
 
 
 def describe_run(run_id: str, task: str) -> dict[str, Any]:
-    """Return what is not content but belongs to a release: run, task, commit, time and host."""
+    """Return what is not content but belongs to a release: run, task, code, time and host."""
     return {
         "run_id": run_id,
         "task": task,
-        "git_commit": _git_commit(),
+        **_describe_git(),
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
     }
+
+
+def describe_code(run: Mapping[str, Any]) -> str:
+    """Return in words which code a run is of: its commit and, where that is not all, the hash of what was changed."""
+    commit = str(run.get("git_commit", "unknown"))
+    if "git_diff" not in run:
+        return commit
+    return f"dirty, commit {commit.removesuffix('-dirty')} with uncommitted changes (diff {run['git_diff']})"
 
 
 def feature_ranges(train: pd.DataFrame) -> tuple[FeatureRange, ...]:
@@ -187,14 +210,27 @@ def _score(model: Model, provenance: Provenance, table: pd.DataFrame) -> metrics
     return metrics.score(table[wine.TARGET].to_numpy(), labels, probabilities, provenance.classes)
 
 
-def _score_both(registry: Registry, challenger: Release, champion: Release, split: Split) -> dict[str, metrics.Metrics]:
-    known = champion.provenance
+def _compare(registry: Registry, tested: Pointer, split: Split) -> Comparison:
+    champion = registry.current()
+    mine, theirs = registry.load(tested), registry.load(champion) if champion else None
+    alone = Comparison(False, "", tested.id, champion.id if champion else None, {"challenger": mine.metrics.test})
+    if champion and champion.md5 == tested.md5:
+        both = {**alone.metrics, "champion": mine.metrics.test}
+        return replace(alone, reason=f"same bytes as the champion {champion.id}", metrics=both)
+    if obstacle := gate.find_obstacle(tested.id, mine, theirs):
+        return replace(alone, reason=obstacle)
+    if champion is None or theirs is None:
+        return replace(alone, promote=True, reason="there is no champion yet")
+    rows = {split.test.md5}
     with open_workspace(registry.bucket) as workspace:
         test = _read_table(workspace, split.test)
-        if known.split != challenger.provenance.split:
-            test = _drop_rows(test, _read_table(workspace, Pointer.from_out(known.train)))
-    contenders = {"challenger": challenger, "champion": champion}
-    return {name: _score(one.model, one.provenance, test) for name, one in contenders.items()}
+        if theirs.provenance.split != mine.provenance.split:
+            test = _drop_rows(test, _read_table(workspace, Pointer.from_out(theirs.provenance.train)))
+            rows.add(str(theirs.provenance.test["md5"]))  # what is left of today's rows was among them
+    comparison = gate.compare(tested.id, champion.id, mine, theirs, test)
+    comparison = replace(comparison, looks=gate.count_looks(registry, tested.id, rows))
+    veto = gate.find_veto(registry, comparison) if comparison.promote else None
+    return replace(comparison, **asdict(veto)) if veto else comparison
 
 
 def _drop_rows(table: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
@@ -207,11 +243,20 @@ def _drop_rows(table: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
     return fresh
 
 
-def _git_commit() -> str:
+def _describe_git() -> dict[str, str]:
+    """Return the commit and, where tracked files differ from it, the hash of the difference."""
     if commit := os.environ.get("GIT_COMMIT"):
-        return commit
-    command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return {"git_commit": commit}
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        commit = _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").decode().strip()
+        if not commit.endswith("-dirty"):
+            return {"git_commit": commit}
+        difference = _git("diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--no-textconv")
+        return {"git_commit": commit, "git_diff": hashlib.sha256(difference).hexdigest()[:12]}
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return {"git_commit": "unknown"}
+
+
+def _git(*arguments: str) -> bytes:
+    command = ["git", "-C", str(PROJECT), *arguments]
+    return subprocess.run(command, capture_output=True, check=True).stdout

@@ -2,10 +2,13 @@
 
 import argparse
 import getpass
+import json
 import sys
+from collections.abc import Iterator, Mapping
 
 from src import cli
-from src.errors import RegistryError
+from src.core.release import Release
+from src.errors import IntegrityError, MissingError, RegistryError
 from src.registry import Promotion, Registry
 from src.storage.bucket import Bucket
 
@@ -15,10 +18,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m src.registry", description="The champion and its history.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("current", help="show the champion")
-    commands.add_parser("history", help="list every change of champion, oldest first")
+    history = commands.add_parser("history", help="list every change of champion, oldest first; * is the champion")
+    history.add_argument("--last", type=_count, metavar="N", help="only the last N changes")
+    history.add_argument("--json", action="store_true", help="one JSON object a line, as the bucket keeps it")
     back = commands.add_parser("rollback", help="make an earlier release the champion again")
-    back.add_argument("id", nargs="?", help="the release; without it, the one that the champion replaced")
-    commands.add_parser("promote", help="make a tested release the champion, whatever its metrics").add_argument("id")
+    back.add_argument("id", nargs="?", help="the release, or how it begins; without it, the one that was replaced")
+    promote = commands.add_parser("promote", help="make a tested release the champion, whatever its metrics")
+    promote.add_argument("id", help="the release, or how it begins")
+    promote.add_argument("--new-contract", action="store_true", help="also where its features or classes are others")
     options = parser.parse_args()
     return cli.run("registry", lambda: _COMMANDS[options.command](Registry(Bucket.from_environment()), options))
 
@@ -30,20 +37,68 @@ def _show_current(registry: Registry, _: argparse.Namespace) -> None:
     print(champion.to_yaml(), end="")
 
 
-def _show_history(registry: Registry, _: argparse.Namespace) -> None:
-    for event in registry.history():
+def _show_history(registry: Registry, options: argparse.Namespace) -> None:
+    events = registry.history()
+    champion = events[-1].release if events else None
+    figures = {event.release: event.metrics["challenger"] for event in events if "challenger" in event.metrics}
+    for event in events[-options.last if options.last else 0 :]:
+        if options.json:
+            print(json.dumps({**event.model_dump(mode="json"), "champion": event.release == champion}, sort_keys=True))
+            continue
+        mark = "*" if event.release == champion else " "
+        told = "  ".join([*_tell_figures(figures.get(event.release, {})), event.reason])
         print(
-            f"{event.time}  {event.kind:8}  {event.replaced or 'nothing':12} → {event.release}  {event.reason}"
+            f"{event.time}  {event.kind:8}  {event.replaced or 'nothing':12} → {event.release} {mark} {told}"
             f"  ({event.by})"
         )
 
 
+def _tell_figures(metrics: Mapping[str, float]) -> Iterator[str]:
+    return (f"{name} {value:.3f}" for name, value in metrics.items())
+
+
 def _roll_back(registry: Registry, options: argparse.Namespace) -> None:
-    _announce(registry.rollback(options.id, getpass.getuser()))
+    _announce(registry.rollback(options.id and _complete(registry, options.id), getpass.getuser()))
 
 
 def _promote_by_hand(registry: Registry, options: argparse.Namespace) -> None:
-    _announce(registry.promote(registry.find(options.id), "promoted by hand", getpass.getuser(), {}))
+    pointer = registry.find(_complete(registry, options.id))
+    release = registry.load(pointer)
+    if not options.new_contract and (change := _new_contract(registry, release)):
+        raise RegistryError(
+            f"{pointer.id} has another contract than the champion: {change}; a person who wants that "
+            f"adds --new-contract: python -m src.registry promote {pointer.id} --new-contract"
+        )
+    _announce(registry.promote(pointer, "promoted by hand", getpass.getuser(), {"challenger": release.metrics.test}))
+
+
+def _new_contract(registry: Registry, release: Release) -> str | None:
+    """Say how a release's contract differs from the champion's; one that cannot be read holds nobody to it."""
+    try:
+        champion = registry.current()
+        return release.provenance.contradicts(registry.load(champion).provenance) if champion else None
+    except (IntegrityError, MissingError):
+        return None
+
+
+def _complete(registry: Registry, beginning: str) -> str:
+    """Return the one release id that begins so; what fits none is left as it is, and named as unknown later.
+
+    Raises:
+        RegistryError: several do.
+
+    """
+    fitting = [known for known in registry.releases() if beginning and known.startswith(beginning)]
+    if len(fitting) > 1 and beginning not in fitting:
+        raise RegistryError(f"{beginning!r} fits {len(fitting)} releases, give more of it: {', '.join(fitting)}")
+    return fitting[0] if len(fitting) == 1 else beginning
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def _announce(event: Promotion) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 import pytest
 
-from local.airflow_client import Airflow
+from local.airflow_client import Airflow, RunError
 from local.env import read_env
 from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
 from src.core import dataset, models
@@ -31,6 +31,7 @@ from src.pipeline.run import STEPS
 from src.registry import CURRENT
 from src.settings import StackSettings
 from src.storage.bucket import Bucket
+from tests.conftest import push_data
 from tests.support.newcomer import WORSE_C, predict_on_the_page, set_c
 from tests.support.services import eventually
 from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
@@ -214,12 +215,39 @@ def test_a_second_run_finds_the_same_bytes_and_skips_the_update(stack: Stack) ->
     assert stack.release()["id"] == before
 
 
+def test_a_table_in_other_units_is_held_and_the_log_of_its_task_ends_with_why(
+    stack: Stack, data_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, pointer_file = stack.release()["id"], stack.checkout.folder / "data.dvc"
+    before = pointer_file.read_text()
+    settings, values = read_env(stack.checkout.folder / ".env")
+    for key, value in values.items():
+        monkeypatch.setenv(key, value)
+    table = dataset.read(data_csv)
+    dataset.write(table.assign(alcohol=table["alcohol"] / 100), tmp_path / "new.csv")
+    pointer_file.write_text(push_data(Bucket.from_environment(), tmp_path / "new.csv").to_yaml())
+    with Airflow.of(settings) as airflow:
+        run = airflow.trigger()
+        with pytest.raises(RunError):
+            list(airflow.follow(run))
+        states = {task["task_id"]: task["state"] for task in airflow.tasks(run)}
+        log = airflow.log(run, "pull_data")
+    pointer_file.write_text(before)
+    assert states == dict.fromkeys(STEPS, "upstream_failed") | {"pull_data": "failed"}
+    assert re.search(r"wine_quality.pull_data failed in run .*: DataError: held: alcohol shifted", log.splitlines()[-1])
+    assert stack.release()["id"] == served
+
+
 def test_a_better_parameter_is_shipped_and_rolled_back_while_the_api_answers(stack: Stack) -> None:
     first = stack.release()["id"]
     set_c(stack.checkout, PARAMETERS["C"])
     assert set(stack.run_dag().values()) == {"success"}
     second = eventually(lambda: release if (release := stack.release()["id"]) != first else None)
-    assert f"{first:12} → {second}  ROC_AUC rose" in stack.registry("history")
+    assert re.search(rf"{first:12} → {second} \* Accuracy .*  better beyond chance on", stack.registry("history"))
+    set_c(stack.checkout, 0.3)
+    assert stack.run_dag()["update_model"] == "skipped"
+    assert stack.release()["id"] == second
+    set_c(stack.checkout, PARAMETERS["C"])
     assert f"{second} → {first} (rollback" in stack.registry("rollback")
     eventually(lambda: stack.release()["id"] == first)
     assert stack.run_dag()["update_model"] == "skipped"
@@ -230,7 +258,7 @@ def test_a_better_parameter_is_shipped_and_rolled_back_while_the_api_answers(sta
 def test_every_pointer_holds(stack: Stack) -> None:
     done = stack.checkout.make("check")
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("ok  ") == 4
+    assert done.stdout.count("ok  ") == 5
 
 
 def test_a_shell_and_plain_dvc_hold_exactly_what_the_api_serves(stack: Stack, tmp_path: Path) -> None:

@@ -118,8 +118,10 @@ def other(
             rejected = eventually(lambda: other.get("/healthcheck").json()["rejected"])
             assert "it is of another table than the tumour's" in rejected["reason"]
             run(folder, "-m", "src.publish_data", str(csv))
-            promoted = run(folder, "-m", "src.pipeline").stdout
-            assert f"the champion {wines.id} is of another table" in promoted
+            held = run(folder, "-m", "src.pipeline").stdout
+            assert "it has another contract than the champion: without fixed acidity" in held
+            (command,) = set(re.findall(r"python -m (src.registry promote \w+ --new-contract)", held))
+            run(folder, "-m", *command.split())
             eventually(lambda: other.get("/readiness").is_success)
             yield other
         finally:
@@ -248,7 +250,7 @@ def test_a_release_that_was_rolled_back_to_another_table_s_does_not_return_by_it
     mine = registry.current()
     assert mine
     registry.rollback(None, "test")
-    assert f"{mine.id} was rolled back by a person" in run(other.folder, "-m", "src.pipeline").stdout
+    assert f"registry promote {mine.id} --new-contract" in run(other.folder, "-m", "src.pipeline").stdout
     assert eventually(lambda: other.get("/healthcheck").json()["rejected"])
     assert other.predict({})["release"] == mine.id
 

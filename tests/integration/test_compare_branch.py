@@ -1,12 +1,13 @@
 """A branch's model is trained and compared on a real bucket; the registry stays as it was."""
 
 import os
+import re
 import subprocess
 import sys
 
-from src.config import PARAMETERS, PROJECT, PROMOTION_RULE
-from src.core import metrics
-from src.core.pointer import Pointer
+from src.config import PARAMETERS, PROJECT
+from src.core.pointer import Pointer, Split
+from src.pipeline import steps
 from src.registry import Registry
 from src.storage.bucket import Bucket
 
@@ -25,13 +26,18 @@ def test_both_sides_their_change_and_what_differs_are_shown(bucket: Bucket, trai
     before = registry_of(bucket)
     text = compare().stdout.rstrip()
     branch, champion = (Registry(bucket).load(pointer).metrics.test for pointer in trained[:2])
-    assert f"| release | `{trained[0].id}` | `{trained[1].id}` | |" in text
+    provenance = Registry(bucket).load(trained[0]).provenance
+    assert f"| release | `{trained[0].id}` | `{trained[1].id}` | | |" in text
     for name, value in branch.items():
         change = f"{value - champion[name]:+.4f}"
-        assert f"| {name} | {value:.4f} | {champion[name]:.4f} | {change} |" in text
-    decision = metrics.compare(branch, champion, PROMOTION_RULE)
+        interval = r"[−+]0\.\d{3} to [−+]0\.\d{3}"
+        row = re.escape(f"| {name} | {value:.4f} | {champion[name]:.4f} | {change} | ")
+        assert re.search(rf"^{row}{interval} \|$", text, re.MULTILINE)
+    split = Split(*(Pointer.from_out(out) for out in (provenance.train, provenance.test)))
+    decision = steps.check_metrics(trained[0], split)
     verdict = "would" if decision.promote else "would not"
     assert f"**The challenger {verdict} be promoted:** {decision.reason}." in text
+    assert "These held-out wines have judged 2 of at most 50 releases." in text
     assert text.endswith(
         "| what differs | challenger | champion |\n| --- | --- | --- |\n"
         f"| parameters: C | `{PARAMETERS['C']}` | `0.5` |"

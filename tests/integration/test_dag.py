@@ -5,16 +5,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from src.config import PROJECT
+from src.core import dataset
 from src.core.pointer import Pointer
 from src.pipeline.run import STEPS
 from src.registry import Registry
 from src.storage.bucket import Bucket, content_key
-from tests.conftest import committed_data
+from tests.conftest import committed_data, push_data
+from tests.support.throwaway import throwaway_checkout
 
 DESCRIBE = """
 import json, sys
@@ -42,11 +45,17 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     yield env
 
 
-def run(airflow: Mapping[str, str], *arguments: str) -> tuple[dict[str, Any], str]:
-    """Run Python; returns what it printed as its result, and its log."""
+def run(airflow: Mapping[str, str], *arguments: str, folder: Path = PROJECT) -> tuple[dict[str, Any], str]:
+    """Run Python in a checkout; returns what it printed as its result, and its log."""
     command = [sys.executable, *arguments]
     done = subprocess.run(
-        command, cwd=PROJECT, env=os.environ | airflow, capture_output=True, text=True, check=False, timeout=300
+        command,
+        cwd=folder,
+        env=os.environ | airflow | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     log = done.stdout + done.stderr
     results = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
@@ -54,8 +63,8 @@ def run(airflow: Mapping[str, str], *arguments: str) -> tuple[dict[str, Any], st
     return json.loads(results[-1].removeprefix("RESULT ")), log
 
 
-def run_dag(airflow: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    return run(airflow, "tests/support/run_dag.py", "dags")
+def run_dag(airflow: Mapping[str, str], folder: Path = PROJECT) -> tuple[dict[str, Any], str]:
+    return run(airflow, "tests/support/run_dag.py", "dags", folder=folder)
 
 
 def test_the_dag_is_the_documented_one_and_parses_without_heavy_imports(airflow: dict[str, str]) -> None:
@@ -89,6 +98,10 @@ def test_bytes_that_no_retry_can_repair_fail_at_once_by_one_clear_line(
     assert failed["tasks"]["update_model"]["state"] == "upstream_failed"
     assert "wine_quality.pull_data failed in run" in log
     assert "IntegrityError: " in log
+    assert "direct cause" not in log and "During handling" not in log
+    lines = log.splitlines()
+    (last,) = [place for place, line in enumerate(lines) if "wine_quality.pull_data failed in run" in line]
+    assert "::endgroup::" in lines[last - 1] and "\x1b" not in lines[last]
     champion = Registry(bucket).current()
     assert champion and champion.md5 == trained[0].md5
 
@@ -102,3 +115,19 @@ def test_a_store_that_is_unreachable_is_tried_again_and_then_fails(
     assert failed["tasks"]["pull_data"] == {"state": "failed", "try": 3}
     assert log.count("wine_quality.pull_data failed in run") == 1
     assert "try 3: the store does not answer" in log
+
+
+def test_a_table_in_other_units_is_held_at_once_and_the_champion_stays(
+    airflow: dict[str, str], bucket: Bucket, trained: list[Pointer], data_csv: Path, tmp_path: Path
+) -> None:
+    Registry(bucket).promote(trained[0], "first", "test", {})
+    table = dataset.read(data_csv)
+    dataset.write(table.assign(alcohol=table["alcohol"] / 100), tmp_path / "new.csv")
+    with throwaway_checkout() as checkout:
+        (checkout.folder / "data.dvc").write_text(push_data(bucket, tmp_path / "new.csv").to_yaml())
+        failed, log = run_dag(airflow, checkout.folder)
+    assert failed["state"] == "failed", log
+    assert failed["tasks"]["pull_data"] == {"state": "failed", "try": 1}
+    assert "DataError: held: alcohol shifted" in log
+    champion = Registry(bucket).current()
+    assert champion and champion.md5 == trained[0].md5

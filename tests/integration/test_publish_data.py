@@ -1,5 +1,6 @@
 """A new table: ``data.dvc`` changes after the bucket holds every byte, and nothing else of the person's does."""
 
+import getpass
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from src.core.pointer import Pointer
+from src.publish_data import is_local
 from src.storage.bucket import Bucket
+from tests.conftest import committed_data
+from tests.support.gitlab import Project
 from tests.support.throwaway import Checkout, throwaway_checkout
 
 
@@ -51,3 +55,72 @@ def test_a_store_that_is_unreachable_changes_nothing(
     assert done.stderr.startswith("data: the store does not answer")
     assert (checkout.folder / "data.dvc").read_bytes() == before
     assert [path.name for path in (checkout.folder / "data").iterdir()] == ["new.csv"]
+
+
+def test_equal_tables_have_equal_md5_whatever_they_came_from(bucket: Bucket, checkout: Checkout, new_csv: Path) -> None:
+    publish(checkout, new_csv)
+    before = (checkout.folder / "data.dvc").read_bytes()
+    new_csv.write_bytes(b"\xef\xbb\xbf" + new_csv.read_bytes().replace(b",", b";").replace(b"\n", b"\r\n"))
+    done = publish(checkout, new_csv)
+    assert "new.csv was read with a byte order mark; ';' between the fields; line ends of Windows" in done.stdout
+    assert (checkout.folder / "data.dvc").read_bytes() == before
+
+
+def test_bytes_that_no_teammate_can_reach_are_told(bucket: Bucket, checkout: Checkout, new_csv: Path) -> None:
+    assert "a teammate's clone will not find them; set BUCKET to a shared store" in publish(checkout, new_csv).stdout
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ("http://127.0.0.1:9000", True),
+        ("http://localhost:9000", True),
+        ("http://[::1]:9000", True),
+        ("https://s3.eu-central-1.amazonaws.com", False),
+        ("http://10.0.0.5:9000", False),
+        ("http://minio:9000", False),
+    ],
+)
+def test_an_address_of_this_machine_is_known(endpoint: str, expected: bool) -> None:
+    assert is_local(endpoint) is expected
+
+
+def test_the_log_shows_each_version_and_who_accepted_what(bucket: Bucket, checkout: Checkout, new_csv: Path) -> None:
+    Project(checkout).commit()
+    publish(checkout, new_csv)
+    new_csv.write_text("\n".join(new_csv.read_text().splitlines()[:20]) + "\n")
+    uncommitted = checkout.make("data-log").stdout.splitlines()
+    assert [line.split("  ")[0] for line in uncommitted][:1] == ["not committed"]
+    assert f"  {getpass.getuser()}  999 rows  nothing to compare with" in uncommitted[0]
+    Project(checkout).git("commit", "--all", "--message", "New data")
+    done = checkout.make("data", f"CSV={new_csv}", "ACCEPT=few rows: a sample")
+    assert done.returncode == 0, done.stdout
+    newest, accepted, second, first = checkout.make("data-log").stdout.splitlines()
+    assert newest.endswith("19 rows  nothing to compare with; few rows; classes lost")
+    assert accepted.startswith(f"    accepted by {getpass.getuser()} at 20")
+    assert accepted.endswith(": few rows: a sample")
+    assert "somebody  999 rows" in second and "somebody  – rows" in first
+    assert committed_data().id in first
+
+
+def test_a_checkout_of_an_older_version_pulls_without_a_question(
+    bucket: Bucket, checkout: Checkout, new_csv: Path, data_in_bucket: Pointer
+) -> None:
+    Project(checkout).commit()
+    publish(checkout, new_csv)
+    Project(checkout).git("checkout", "data.dvc")
+    done = checkout.make("check-data")
+    assert done.returncode == 0, done.stdout
+    assert (checkout.folder / "data" / "winequality-red.csv").stat().st_size == data_in_bucket.size
+
+
+def test_a_pull_never_deletes_what_the_bucket_lacks(
+    bucket: Bucket, checkout: Checkout, data_in_bucket: Pointer
+) -> None:
+    own = checkout.folder / "data" / "own.csv"
+    own.parent.mkdir()
+    own.write_text("mine\n")
+    done = checkout.make("check-data")
+    assert done.returncode != 0
+    assert "run_dvc: data/own.csv would be lost, for the bucket holds no such bytes; move it away" in done.stdout
+    assert own.read_text() == "mine\n"

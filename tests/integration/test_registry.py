@@ -1,10 +1,12 @@
 """Promotion is one write: whole or not at all, recorded, undone, and safe against kill -9."""
 
+import json
 import os
 import secrets
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from pydantic import SecretStr
@@ -237,6 +239,35 @@ def test_the_command_shows_promotes_and_rolls_back(bucket: Bucket, first: Pointe
     wrong = run_command("rollback", "nope")
     assert wrong.returncode == 1
     assert len(wrong.stderr.splitlines()) == 1
+
+
+def test_the_history_shows_figures_and_the_champion_and_takes_short_ids(
+    bucket: Bucket, first: Pointer, second: Pointer
+) -> None:
+    Registry(bucket).register(first)
+    Registry(bucket).register(second)
+    run_command("promote", first.id[:5])
+    run_command("promote", second.id[:5])
+    run_command("rollback", first.id[:5])
+    area = Registry(bucket).load(first).metrics.test["ROC_AUC"]
+    lines = run_command("history").stdout.splitlines()
+    assert [f"{first.id} * Accuracy" in line for line in lines] == [True, False, True]
+    assert all(f"ROC_AUC {area:.3f}  " in line for line in (lines[0], lines[2]))
+    assert run_command("history", "--last", "1").stdout.splitlines() == lines[-1:]
+    events = [json.loads(line) for line in run_command("history", "--json").stdout.splitlines()]
+    assert [(event["kind"], event["release"], event["champion"]) for event in events] == [
+        ("promote", first.id, True),
+        ("promote", second.id, False),
+        ("rollback", first.id, True),
+    ]
+
+
+def test_a_short_id_of_two_releases_is_rejected(bucket: Bucket, first: Pointer) -> None:
+    for number in range(2):
+        Registry(bucket).register(replace(first, md5=f"abc{number}".ljust(32, "0") + ".dir"))
+    done = run_command("promote", "abc")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "'abc' fits 2 releases" in done.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"outs: []", b"{"])

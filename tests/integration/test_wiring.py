@@ -7,6 +7,8 @@ import sys
 from inspect import signature
 from pathlib import Path
 
+import pytest
+
 from src.config import PROJECT
 from src.core.pointer import Pointer
 from src.pipeline import run, steps
@@ -51,9 +53,12 @@ def test_each_task_of_the_dag_takes_what_its_step_takes_from_the_steps_that_make
         assert task["after"] == sorted(MADE_BY[name] for name in list_inputs(step))
 
 
-def test_a_run_from_the_shell_tells_the_same_steps_after_what_they_take(data_in_bucket: Pointer) -> None:
-    told: list[str] = []
-    run.run("test", lambda step, _: told.append(step))
+def test_a_run_from_the_shell_tells_the_same_steps_after_what_they_take(
+    data_in_bucket: Pointer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", steps.log.name):
+        run.run("test")
+    told = list(dict.fromkeys(record.funcName for record in caplog.records if record.name == steps.log.name))
     assert tuple(told) == run.STEPS
     for number, step in enumerate(told):
         assert {MADE_BY[name] for name in list_inputs(step)} <= set(told[:number])

@@ -1,5 +1,6 @@
 """The wine table: what is rejected, by which words, and how it is split."""
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -75,7 +76,8 @@ def test_bad_input_is_named(data_csv: Path, tmp_path: Path, line: int, old: str,
         (b"", "is empty"),
         (",".join(dataset.COLUMNS).encode() + b"\n", "no rows"),
         (b"\xff\xfe\x00\x01\n", "not a comma-separated UTF-8 table"),
-        (";".join(dataset.COLUMNS).encode() + b"\n1;2\n", "separated by ';'"),
+        (";".join(dataset.COLUMNS).encode() + b"\n1;2\n", "line 2, column 'citric acid': the value is missing"),
+        (";".join(dataset.COLUMNS).encode() + b"\n1;2;3;4;5;6;7;8;9;10;11;12\n" + b"1;" * 12 + b"1\n", "line 3"),
     ],
 )
 def test_what_is_no_table_is_named(tmp_path: Path, content: bytes, message: str) -> None:
@@ -83,6 +85,54 @@ def test_what_is_no_table_is_named(tmp_path: Path, content: bytes, message: str)
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
         dataset.read(path)
+
+
+SPELLINGS = [
+    pytest.param(lambda text: text, (), id="as it is kept"),
+    pytest.param(lambda text: f"\ufeff{text}", ("a byte order mark",), id="byte order mark"),
+    pytest.param(lambda text: text.replace("\n", "\r\n"), ("line ends of Windows",), id="CRLF"),
+    pytest.param(
+        lambda text: "\n".join(
+            [";".join(f'"{name}"' for name in dataset.COLUMNS), *text.replace(",", ";").split("\n")[1:]]
+        ),
+        ("';' between the fields",),
+        id="UCI's own file",
+    ),
+    pytest.param(
+        lambda text: text.replace("fixed acidity", "fixed_acidity").replace(",pH", ", pH"),
+        ("names: 'fixed_acidity', ' pH'",),
+        id="other names",
+    ),
+    pytest.param(
+        lambda text: "\n".join(",".join(reversed(line.split(","))) for line in text.splitlines()),
+        ("another order of the columns",),
+        id="reordered",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spell", "converted"), SPELLINGS)
+def test_a_table_is_read_however_it_is_spelt_and_what_was_converted_is_said(
+    table: pd.DataFrame, data_csv: Path, tmp_path: Path, spell: Callable[[str], str], converted: tuple[str, ...]
+) -> None:
+    path = tmp_path / "spelt.csv"
+    path.write_bytes(spell(data_csv.read_text()).encode())
+    reading = dataset.read_any(path)
+    pd.testing.assert_frame_equal(reading.table, table)
+    assert reading.converted == converted
+    dataset.write(reading.table, tmp_path / "kept.csv")
+    assert (tmp_path / "kept.csv").read_bytes() == data_csv.read_bytes()
+
+
+def test_one_column_under_two_names_is_rejected(data_csv: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="column 'citric_acid' is unknown"):
+        dataset.read(changed(data_csv, tmp_path, 1, "citric acid", "citric acid,citric_acid"))
+
+
+@pytest.mark.parametrize(("old", "new"), [("7.8", '"7,8"'), ("25.0", '"1,025.0"')])
+def test_a_comma_within_a_number_is_named_by_its_line(data_csv: Path, tmp_path: Path, old: str, new: str) -> None:
+    with pytest.raises(DataError, match=f"line 3, column .*: '{new[1:-1]}' has a comma"):
+        dataset.read(changed(data_csv, tmp_path, 3, old, new))
 
 
 def test_many_faults_are_counted_and_the_first_are_shown(data_csv: Path, tmp_path: Path) -> None:
