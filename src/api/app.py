@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 from src import __version__
 from src.api import predict, routes
 from src.api.champion import Champion
+from src.api.document import complete_document
 from src.api.keys import Keys
 from src.api.limits import BodyLimit, Limits
 from src.api.problems import tell_problems
@@ -50,3 +51,4 @@ app.include_router(predict.router)
 app.include_router(routes.router)
 app.include_router(routes.probes)
 tell_problems(app)
+complete_document(app)

@@ -19,6 +19,10 @@ class Keys:
         """Hold the keys; without any, everybody may ask."""
         self._keys = [key.encode() for key in keys]
 
+    def __bool__(self) -> bool:
+        """Say whether there is any."""
+        return bool(self._keys)
+
     def accept(self, given: bytes | None) -> bool:
         """Say whether a request with this key, or with none, is answered; a wrong key takes as long as a right one."""
         if not self._keys:

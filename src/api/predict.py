@@ -15,7 +15,7 @@ from src.api.schemas import ANSWER, Prediction, Problem, Wine
 from src.api.telemetry import Telemetry
 from src.core.wine import FEATURES, NAME, TARGET
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (401, 408, 413, 422, 503)}
+PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 401, 408, 413, 422, 503)}
 DIGITS = 1_000_000  # a probability is told to six of them
 PROCESS = secrets.token_hex(4)  # ids of two processes differ in it
 

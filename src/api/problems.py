@@ -1,8 +1,7 @@
 """What went wrong, told as problem+json (RFC 9457): never a stack trace, never longer than a person reads."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -13,7 +12,6 @@ from starlette.exceptions import HTTPException
 
 from src.api.schemas import MOST_FAULTS, UNTOLD, Problem
 
-PROBLEM = {"$ref": "#/components/schemas/Problem"}
 MEDIA_TYPE = "application/problem+json"
 LONGEST = 100  # characters of what the client sent; more would send back as much as came
 
@@ -31,17 +29,6 @@ def tell_problems(app: FastAPI) -> None:
     app.exception_handler(RequestValidationError)(_reject_input)
     app.exception_handler(HTTPException)(_reject)
     app.exception_handler(Exception)(_fail)
-    app.openapi = partial(_declare_problems, app.openapi)  # type: ignore[method-assign]
-
-
-def _declare_problems(describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the app's OpenAPI document, in which problems have the content type that they are sent with."""
-    document = describe()
-    operations = [operation for path in document["paths"].values() for operation in path.values()]
-    for content in [answer.get("content", {}) for one in operations for answer in one["responses"].values()]:
-        for kind in [kind for kind, one in content.items() if one.get("schema") == PROBLEM]:
-            content[MEDIA_TYPE] = content.pop(kind)
-    return document
 
 
 async def _reject_input(request: Request, error: RequestValidationError) -> Response:

@@ -29,7 +29,7 @@ def url(bucket: Bucket, trained: list[Pointer], tmp_path: Path) -> Iterator[str]
 
 def test_schemathesis_finds_no_answer_that_the_document_does_not_allow(url: str, tmp_path: Path) -> None:
     schemathesis = Path(sys.executable).parent / "schemathesis"
-    command = [schemathesis, "run", f"{url}/openapi.json", "--max-examples=30", "--seed=1", "--no-color"]
+    command = [str(schemathesis), "run", f"{url}/openapi.json", "--max-examples=30", "--seed=1", "--no-color"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     ((tested, of),) = re.findall(r"Operations: +(\d+) selected / (\d+) total", done.stdout)
