@@ -80,6 +80,12 @@ class ApiSettings(StoreSettings):
         ".stack/api",
     )
     api_max_body_bytes: int = setting("Most bytes of a request's body; one wine has about 300", "65536", ge=1)
+    api_max_batch_bytes: int = setting(
+        "Most bytes of a batch that is read as a whole: JSON and the Open Inference Protocol; CSV and Arrow are "
+        "streamed, and this bounds one record batch",
+        "4194304",
+        ge=1,
+    )
     api_request_seconds: float = setting(
         "Seconds in which the head of a request must have come, and then its body", "10", gt=0
     )

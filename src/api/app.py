@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from src import __version__
-from src.api import predict, routes
+from src.api import predict, routes, v2
 from src.api.champion import Champion
 from src.api.limits import BodyLimit, Limits
 from src.api.problems import tell_problems
@@ -25,7 +25,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     load_environment()
     settings = read_settings(ApiSettings)
     app.state.is_leaving = False
-    app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds)
+    app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds, settings.api_max_batch_bytes)
     champion = app.state.champion = Champion(Bucket.from_environment(), settings.api_cache, settings.api_poll_seconds)
     telemetry = app.state.telemetry = Telemetry()
     telemetry.follow(champion)
@@ -40,4 +40,5 @@ app = FastAPIOffline(  # Swagger UI comes from the package: a browser at /docs a
 app.add_middleware(BodyLimit)
 app.include_router(predict.router)
 app.include_router(routes.router)
+app.include_router(v2.router)
 tell_problems(app)

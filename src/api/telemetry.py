@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from src.api.champion import Champion
+from src.api.champion import Champion, LiveRelease
 from src.core.table import spell
 from src.core.wine import NAME
 
@@ -32,6 +33,10 @@ class Telemetry(Collector):
         """Show this champion's state."""
         self._champion = champion
         self.registry.register(self)
+
+    def count(self, live: LiveRelease, labels: np.ndarray, values: np.ndarray) -> None:
+        """Count the predictions of a batch: labels (rows,) for values (rows, features)."""
+        self.predictions.labels(live.id).inc(len(labels))
 
     def collect(self) -> Iterator[Metric]:
         """Yield the champion's gauges."""
