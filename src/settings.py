@@ -83,7 +83,7 @@ class ApiSettings(StoreSettings):
     api_max_batch_bytes: int = setting(
         "Most bytes of a batch that is read as a whole: JSON and the Open Inference Protocol; CSV and Arrow are "
         "streamed, and this bounds one record batch",
-        "4194304",
+        "16777216",
         ge=1,
     )
     api_request_seconds: float = setting(

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from src import __version__
-from src.api import predict, routes, v2
+from src.api import batch, predict, routes, v2
 from src.api.champion import Champion
 from src.api.limits import BodyLimit, Limits
 from src.api.problems import tell_problems
@@ -40,5 +40,6 @@ app = FastAPIOffline(  # Swagger UI comes from the package: a browser at /docs a
 app.add_middleware(BodyLimit)
 app.include_router(predict.router)
 app.include_router(routes.router)
+app.include_router(batch.router)
 app.include_router(v2.router)
 tell_problems(app)

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from src.api.limits import CLOSE, Limits
 
-AT_ONCE = 16  # bodies of the largest size that may be in memory at the same time
+AT_ONCE = 8  # bodies of the largest size that may be in memory at the same time
 
 
 class Raw(APIRoute):
@@ -24,15 +24,15 @@ class Raw(APIRoute):
         super().__init__(path, endpoint, **options)
         self.app = self._serve
 
-    async def answer(self, request: Request) -> Response | None:
-        """Return the answer; None where it was sent already."""
-        answer: Response | None = await self.endpoint(request)
+    async def answer(self, request: Request) -> Response:
+        """Return the answer."""
+        answer: Response = await self.endpoint(request)
         return answer
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         with suppress(ClientDisconnect):  # nobody is left who could be told
-            if answer := await self.answer(Request(scope, receive, send)):
-                await answer(scope, receive, send)
+            answer = await self.answer(Request(scope, receive, send))
+            await answer(scope, receive, send)
 
 
 class Held:

@@ -28,7 +28,7 @@ class Limits:
 
     bytes: int
     seconds: float
-    batch_bytes: int = 4 * 2**20
+    batch_bytes: int = 16 * 2**20
     bytes_of: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -1,14 +1,14 @@
 """Many rows at once: whether ``/predict`` would take each, and their predictions, in slices that let others answer."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from fastapi import Request
 
 from src.api.champion import LiveRelease
 from src.api.schemas import MOST_FAULTS, Wine
-from src.core.wine import FEATURES
+from src.core.wine import FEATURES, TARGET
 
 SLICE = 1024  # rows: they stay in the processor's cache, and no health probe waits for long
 
@@ -16,6 +16,11 @@ _limits = [Wine.model_json_schema()["properties"][feature.field] for feature in 
 # Whole slices of limits are compared with values of one layout, five times as fast as one row of limits.
 LOWEST = np.tile(np.array([one["minimum"] for one in _limits], np.float32), (SLICE, 1))
 HIGHEST = np.tile(np.array([one["maximum"] for one in _limits], np.float32), (SLICE, 1))
+COLUMNS = {name: column for column, one in enumerate(FEATURES) for name in (one.name, one.field)}
+
+
+class RowError(ValueError):
+    """Rows that are not of the table."""
 
 
 def to_float32(values: np.ndarray) -> np.ndarray:
@@ -34,6 +39,24 @@ def list_faults(values: np.ndarray) -> list[tuple[int, str, str]]:
             if len(faults) >= MOST_FAULTS:
                 break
     return faults[:MOST_FAULTS]
+
+
+def find_columns(names: Sequence[str]) -> list[int]:
+    """Return where each feature stands among a table's columns, of which the target may be one.
+
+    Raises:
+        RowError: names the columns that are unknown, missing or there twice.
+
+    """
+    columns = [COLUMNS.get(name) for name in names]
+    unknown = [name for name, column in zip(names, columns, strict=True) if column is None and name != TARGET]
+    faults = [f"column {name[:50]!r} is unknown" for name in unknown[:MOST_FAULTS]]
+    for column, feature in enumerate(FEATURES):
+        if columns.count(column) != 1:
+            faults.append(f"column {feature.field!r} is {'there twice' if column in columns else 'missing'}")
+    if faults:
+        raise RowError("; ".join(faults[:MOST_FAULTS]))
+    return [columns.index(column) for column in range(len(FEATURES))]
 
 
 async def predict(request: Request, live: LiveRelease, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

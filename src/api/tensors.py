@@ -13,12 +13,11 @@ import numpy as np
 import orjson
 import simdjson
 
-from src.api.rows import to_float32
+from src.api.rows import COLUMNS, to_float32
 from src.core.wine import FEATURES
 
 DATATYPES = {"FP32": "<f4", "FP64": "<f8"}
 OUTPUTS = {"label": "INT64", "probabilities": "FP32"}
-COLUMNS = {name: column for column, one in enumerate(FEATURES) for name in (one.name, one.field)}
 LENGTH = "inference-header-content-length"
 
 

@@ -44,7 +44,7 @@ ONE, ONE_VERSION = "/models/{model_name}", "/models/{model_name}/versions/{model
 class _Told(Raw):
     """What goes wrong is told as the protocol does."""
 
-    async def answer(self, request: Request) -> Response | None:
+    async def answer(self, request: Request) -> Response:
         try:
             return await super().answer(request)
         except TensorError as error:
