@@ -40,6 +40,6 @@ app = FastAPIOffline(  # Swagger UI comes from the package: a browser at /docs a
 app.add_middleware(BodyLimit)
 app.include_router(predict.router)
 app.include_router(routes.router)
-app.include_router(batch.router)
 app.include_router(v2.router)
+app.include_router(batch.router)
 tell_problems(app)

@@ -1,6 +1,6 @@
 """Routes that read their bodies themselves; a body that must be in memory as a whole is bounded, and so are all."""
 
-import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -56,23 +56,23 @@ async def read_whole(request: Request) -> bytes:
     """
     limits: Limits = request.app.state.limits
     parts, size = [], 0
+    deadline = time.monotonic() + limits.seconds  # looked at when a part comes; each has a deadline of its own
     try:
-        async with asyncio.timeout(limits.seconds):
-            while True:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                part = message.get("body", b"")
-                parts.append(part)
-                size += len(part)
-                held.size += len(part)
-                if size > limits.batch_bytes:
-                    raise HTTPException(413, f"the body is larger than {limits.batch_bytes:,} bytes", CLOSE)
-                if held.size > AT_ONCE * limits.batch_bytes:
-                    raise HTTPException(503, "too many large bodies at a time; try again", CLOSE)
-                if not message.get("more_body"):
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
-    except TimeoutError:
-        raise HTTPException(408, f"the body was not complete within {limits.seconds:g} s", CLOSE) from None
+        while True:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            part = message.get("body", b"")
+            parts.append(part)
+            size += len(part)
+            held.size += len(part)
+            if size > limits.batch_bytes:
+                raise HTTPException(413, f"the body is larger than {limits.batch_bytes:,} bytes", CLOSE)
+            if held.size > AT_ONCE * limits.batch_bytes:
+                raise HTTPException(503, "too many large bodies at a time; try again", CLOSE)
+            if not message.get("more_body"):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+            if time.monotonic() > deadline:
+                raise HTTPException(408, f"the body was not complete within {limits.seconds:g} s", CLOSE)
     finally:
         held.size -= size

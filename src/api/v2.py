@@ -56,6 +56,25 @@ class _Told(Raw):
 router = APIRouter(prefix="/v2", route_class=_Told, tags=["Open Inference Protocol"])
 
 
+@router.post(
+    f"{ONE}/infer", response_model=inference_response, responses=ERRORS, openapi_extra={"parameters": PLACES[:1]}
+)
+@router.post(
+    f"{ONE_VERSION}/infer", response_model=inference_response, responses=ERRORS, openapi_extra={"parameters": PLACES}
+)
+async def infer(request: Request, documented: inference_request = Body(None)) -> Response:
+    """Predict many rows."""
+    live = _find(request)
+    asked = read_inference(await read_whole(request), request.headers.get(LENGTH))
+    if faults := rows.list_faults(asked.values):
+        raise TensorError("; ".join(f"row {row}: {field}: {message}" for row, field, message in faults))
+    labels, probabilities = await rows.predict(request, live, asked.values)
+    body, length = write_inference(MODEL, live.id, asked, {"label": labels, "probabilities": probabilities})
+    if length is None:
+        return Response(body, media_type="application/json")
+    return Response(body, headers={LENGTH: str(length)}, media_type="application/octet-stream")
+
+
 @router.get("", response_model=metadata_server_response)
 @router.get("/", include_in_schema=False)
 async def server_metadata(request: Request) -> Response:
@@ -105,25 +124,6 @@ async def model_ready(request: Request) -> Response:
     """Say whether the model can predict."""
     _find(request)
     return _json({"name": MODEL, "ready": True})
-
-
-@router.post(
-    f"{ONE}/infer", response_model=inference_response, responses=ERRORS, openapi_extra={"parameters": PLACES[:1]}
-)
-@router.post(
-    f"{ONE_VERSION}/infer", response_model=inference_response, responses=ERRORS, openapi_extra={"parameters": PLACES}
-)
-async def infer(request: Request, documented: inference_request = Body(None)) -> Response:
-    """Predict many rows."""
-    live = _find(request)
-    asked = read_inference(await read_whole(request), request.headers.get(LENGTH))
-    if faults := rows.list_faults(asked.values):
-        raise TensorError("; ".join(f"row {row}: {field}: {message}" for row, field, message in faults))
-    labels, probabilities = await rows.predict(request, live, asked.values)
-    body, length = write_inference(MODEL, live.id, asked, {"label": labels, "probabilities": probabilities})
-    if length is None:
-        return Response(body, media_type="application/json")
-    return Response(body, headers={LENGTH: str(length)}, media_type="application/octet-stream")
 
 
 @router.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)

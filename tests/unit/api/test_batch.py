@@ -153,7 +153,7 @@ def test_csv_is_answered_in_csv(client: TestClient, release: Pointer, wines: np.
     names, table = read_csv(answer.content)
     assert names == [*(f"probability_{label}" for label in range(3, 9)), "predicted_quality"]
     assert table[:, -1].tolist() == plain["predicted_quality"]
-    assert table[:, :-1] == pytest.approx(np.array(plain["probabilities"]))
+    assert table[:, :-1] == pytest.approx(np.array(plain["probabilities"]), abs=1e-6)
     assert answer.content.splitlines()[1].endswith(b",5")
 
 
