@@ -38,8 +38,8 @@ app = FastAPIOffline(  # Swagger UI comes from the package: a browser at /docs a
     title=TITLE, description=DESCRIPTION, version=__version__, lifespan=lifespan, redoc_url=None
 )
 app.add_middleware(BodyLimit)
+app.include_router(v2.router)  # first, as the router looks in this order
 app.include_router(predict.router)
 app.include_router(routes.router)
-app.include_router(v2.router)
 app.include_router(batch.router)
 tell_problems(app)

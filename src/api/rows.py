@@ -25,6 +25,8 @@ class RowError(ValueError):
 
 def to_float32(values: np.ndarray) -> np.ndarray:
     """Return a copy of ``values`` as the model takes them; what is too large for it becomes infinite."""
+    if values.dtype == np.float32:
+        return values.copy()  # those in the middle of a body start at any byte
     with np.errstate(over="ignore", invalid="ignore"):
         return values.astype(np.float32)
 
@@ -33,8 +35,9 @@ def list_faults(values: np.ndarray) -> list[tuple[int, str, str]]:
     """Return row, field and message of what ``/predict`` would reject in values (rows, features), ten at most."""
     faults: list[tuple[int, str, str]] = []
     for start, part in _slice(values):
-        good = (part >= LOWEST[: len(part)]) & (part <= HIGHEST[: len(part)])
-        if not good.all():
+        good = np.greater_equal(part, LOWEST[: len(part)])
+        good &= part <= HIGHEST[: len(part)]
+        if np.count_nonzero(good) < good.size:
             faults += [_describe(start, part, row, column) for row, column in np.argwhere(~good)[:MOST_FAULTS].tolist()]
             if len(faults) >= MOST_FAULTS:
                 break

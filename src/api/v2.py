@@ -57,10 +57,10 @@ router = APIRouter(prefix="/v2", route_class=_Told, tags=["Open Inference Protoc
 
 
 @router.post(
-    f"{ONE}/infer", response_model=inference_response, responses=ERRORS, openapi_extra={"parameters": PLACES[:1]}
+    f"{ONE_VERSION}/infer", response_model=inference_response, responses=ERRORS, openapi_extra={"parameters": PLACES}
 )
 @router.post(
-    f"{ONE_VERSION}/infer", response_model=inference_response, responses=ERRORS, openapi_extra={"parameters": PLACES}
+    f"{ONE}/infer", response_model=inference_response, responses=ERRORS, openapi_extra={"parameters": PLACES[:1]}
 )
 async def infer(request: Request, documented: inference_request = Body(None)) -> Response:
     """Predict many rows."""

@@ -1,7 +1,12 @@
 """Streams of rows on a real ``python -m src.api``: constant memory, others are answered meanwhile, faults cut them."""
 
+import contextlib
 import io
+import json
+import re
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,12 +17,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from src.config import PROJECT
+from src.core import wine
 from src.core.pointer import Pointer
 from src.registry import Registry
 from tests.conftest import new_bucket
 from tests.integration.test_api_limits import running
 from tests.support.services import Service, eventually
-from tests.support.wines import read_wines, to_arrow, to_csv, to_csv_lines
+from tests.support.tools import needs
+from tests.support.wines import FIELDS, read_wines, to_arrow, to_csv, to_csv_lines
 
 CSV, ARROW = "text/csv", "application/vnd.apache.arrow.stream"
 ROWS = 1_000_000
@@ -176,3 +184,29 @@ def test_a_large_head_of_frames_does_not_end_a_stream(api: Service, wines: np.nd
     for _ in range(20_000):
         stream.send(line)
     assert stream.end().endswith(b"\r\n0\r\n\r\n")
+
+
+@needs("curl")
+def test_the_commands_of_the_documentation_do_what_it_says(
+    api: Service, wines: np.ndarray, data_csv: Path, tmp_path: Path
+) -> None:
+    text = (PROJECT / "docs" / "api.md").read_text().replace("127.0.0.1:8000", api.url.split("/")[2])
+    batch, csv, arrow, v2 = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    shown = json.loads(re.findall(r"```json\n(.*?)```", text, re.DOTALL)[0])
+    (lines,) = re.findall(r"```text\n(.*?)…", text, re.DOTALL)
+    write = re.findall(r"```python\n(import pyarrow.*?)```", text, re.DOTALL)[0]
+    (tmp_path / "data").mkdir()
+    shutil.copyfile(data_csv, tmp_path / "data" / wine.FILE)
+    with contextlib.chdir(tmp_path):
+        exec(write, {"table": pa.table(dict(zip(FIELDS, wines.T, strict=True)))})
+
+    def run(commands: str) -> str:
+        done = subprocess.run(["bash", "-ec", commands], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    assert json.loads(run(batch)) == shown
+    assert run(csv).startswith(lines)
+    run(arrow)
+    with pa.OSFile(str(tmp_path / "predictions.arrow")) as file:
+        assert pa.ipc.open_stream(file).read_all().num_rows == len(wines)
+    assert '"id":"42"' in run(v2)
