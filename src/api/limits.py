@@ -13,10 +13,8 @@ from src.api.problems import problem
 
 # Whoever is rejected may be sending still; what is left of a body must not be taken for the next request.
 CLOSE = {"connection": "close"}
-BATCHES = (
-    "/v2/",
-    "/predict/batch",
-)  # what reads these bodies bounds their size; here each part of one has its deadline
+# What reads these bodies bounds their size; here each part of one has its deadline.
+BATCHES = ("/v2/", "/predict/batch")
 
 
 @dataclass(frozen=True)
