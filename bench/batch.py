@@ -3,6 +3,10 @@
 One worker of ``python -m src.api`` and a bare uvicorn, which receives the same body and sends as many bytes back, are
 pinned to one core, the client to another: wrk for bodies of 1,000 rows, a socket for streams. All is measured in
 rounds of one run, whose medians are shown, beside what onnxruntime alone does with the same rows on the server's core.
+
+What profiling found, in ms for 1,000 rows, of which onnxruntime takes 0.06: CSV takes 0.34, of which 0.10 is simdjson,
+0.06 the writing of lines, and the rest passes over the bytes and HTTP; with arrow-rs to read and orjson to write it
+would take 0.8. Arrow takes 0.17. A parser made anew for each block gave its memory back each time, which doubled CSV.
 """
 
 import os
