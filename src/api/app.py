@@ -8,10 +8,10 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from src import __version__
-from src.api import predict, routes
+from src.api import batch, predict, routes, v2
 from src.api.champion import Champion
 from src.api.document import complete_document
-from src.api.keys import Keys
+from src.api.keys import Keys, RequireKey
 from src.api.limits import BodyLimit, Limits
 from src.api.problems import tell_problems
 from src.api.requests import Cors, Requests
@@ -31,7 +31,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.is_leaving = False
     app.state.keys = Keys([key.get_secret_value() for key in settings.api_keys])
     app.state.origins = settings.api_cors_origins
-    app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds)
+    app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds, settings.api_max_batch_bytes)
     champion = app.state.champion = Champion(Bucket.from_environment, settings.api_cache, settings.api_poll_seconds)
     app.state.telemetry = Telemetry(champion, getattr(app.state, "counters", None))
     champion.restore()
@@ -45,10 +45,11 @@ app = FastAPIOffline(  # Swagger UI comes from the package: a browser at /docs a
     title=TITLE, description=DESCRIPTION, version=__version__, lifespan=lifespan, redoc_url=None
 )
 app.add_middleware(BodyLimit)
+app.add_middleware(RequireKey)
 app.add_middleware(Requests)
 app.add_middleware(Cors)
-app.include_router(predict.router)
-app.include_router(routes.router)
-app.include_router(routes.probes)
+app.include_router(v2.router)  # first, as the router looks in this order
+for router in (predict.router, batch.router, routes.router, routes.probes):
+    app.include_router(router)
 tell_problems(app)
 complete_document(app)

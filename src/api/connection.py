@@ -9,7 +9,7 @@ from typing import Any
 from starlette.datastructures import State
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from src.api.limits import CLOSE
+from src.api.limits import BATCHES, CLOSE
 from src.api.problems import problem
 from src.api.requests import IS_LOGGED
 from src.api.telemetry import NOWHERE
@@ -85,7 +85,10 @@ class Connections:
 
 
 class Connection(HttpToolsProtocol):
-    """One connection. No byte now and then moves the deadline of a head or body; an answer has one for each 64 KiB."""
+    """One connection. No byte now and then moves the deadline of a head or body; an answer has one for each 64 KiB.
+
+    A batch may come without an end: each part of its body has a deadline.
+    """
 
     def __init__(self, others: Connections, **arguments: Any) -> None:
         """Stand among ``others``."""
@@ -93,7 +96,7 @@ class Connection(HttpToolsProtocol):
         self._others = others
         self._part = HEAD  # the part of a request that is on its way
         self._overhead = 0  # bytes of it that are not its body
-        self._is_logged = False
+        self._is_logged = self._is_batch = False
 
     def connection_made(self, transport: Any) -> None:
         """Take the connection where there is room, or can be made."""
@@ -128,7 +131,7 @@ class Connection(HttpToolsProtocol):
             return
         if self._overhead > MAX_HEAD:
             self._reject(431, f"the head is larger than {MAX_HEAD:,} bytes")
-        elif self._part is not before or self not in self._others.due:
+        elif self._part is not before or self not in self._others.due or (self._part is BODY and self._is_batch):
             self._others.expect(self)
 
     def on_message_begin(self) -> None:
@@ -142,6 +145,7 @@ class Connection(HttpToolsProtocol):
         self._part = BODY
         super().on_headers_complete()
         self.scope["state"][IS_LOGGED] = self._is_logged
+        self._is_batch = self.scope["path"].startswith(BATCHES)
         if self._others.is_leaving:
             self.cycle.keep_alive = False
 
@@ -151,7 +155,7 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Leave the body to the app's own limit."""
-        self._overhead -= len(body)
+        self._overhead = 0 if self._is_batch else self._overhead - len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -1,15 +1,17 @@
-"""Who may ask: nobody needs a key unless the service has some; probes never need one."""
+"""Who may ask: nobody needs a key unless the service has some; probes and documentation never need one."""
 
 from collections.abc import Sequence
 from hmac import compare_digest
-from typing import Annotated
 
-from fastapi import Request, Security
-from fastapi.security import APIKeyHeader
-from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from src.api.problems import problem
 
 HEADER = "X-API-Key"
-_header = APIKeyHeader(name=HEADER, auto_error=False, description="One of API_KEYS, where the service has any")
+PROBES = ("/liveness", "/readiness", "/healthcheck", "/v2/health/live", "/v2/health/ready")
+DOCUMENTATION = ("/docs", "/openapi.json", "/static-offline-docs/")
+MISSING = f"send one of the service's keys in the header {HEADER}"
 
 
 class Keys:
@@ -30,12 +32,26 @@ class Keys:
         return given is not None and any([compare_digest(key, given) for key in self._keys])
 
 
-async def require_key(request: Request, key: Annotated[str | None, Security(_header)]) -> None:
-    """Reject a request without a key.
+def is_open(path: str) -> bool:
+    """Say whether a path needs no key."""
+    return path == "/" or path in PROBES or path.startswith(DOCUMENTATION)
 
-    Raises:
-        HTTPException: 401 where the service has keys, and this is none.
 
-    """
-    if not request.app.state.keys.accept(key and key.encode()):
-        raise HTTPException(401, f"send one of the service's keys in the header {HEADER}", {"WWW-Authenticate": HEADER})
+class RequireKey:
+    """Rejects a request without a key before its body is read."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Stand before ``app``."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on, or answer 401."""
+        if scope["type"] == "http" and not is_open(scope["path"]):
+            if not scope["app"].state.keys.accept(dict(scope["headers"]).get(HEADER.lower().encode())):
+                headers = {"WWW-Authenticate": HEADER}
+                if scope["path"].startswith("/v2"):
+                    await JSONResponse({"error": MISSING}, 401, headers)(scope, receive, send)
+                else:
+                    await problem(401, MISSING, headers=headers)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -1,6 +1,7 @@
 """What the body of a request may be: so many bytes, within so many seconds. It holds under any ASGI server."""
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,14 +13,20 @@ from src.api.problems import problem
 
 # Whoever is rejected may be sending still; what is left of a body must not be taken for the next request.
 CLOSE = {"connection": "close"}
+# What reads these bodies bounds their size; here each part of one has its deadline.
+BATCHES = ("/v2/", "/predict/batch")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The most bytes of a body, and those of the paths that differ; the seconds in which a body must be complete."""
+    """The most bytes of a body, of a batch's body in memory, and those of the paths that differ.
+
+    The seconds are those in which a body must be complete.
+    """
 
     bytes: int
     seconds: float
+    batch_bytes: int = 16 * 2**20
     bytes_of: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -40,7 +47,10 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         limits: Limits = scope["app"].state.limits
-        body = _Body(receive, send, limits.bytes_of.get(scope["path"], limits.bytes), limits.seconds)
+        if scope["path"].startswith(BATCHES):
+            body = _Body(receive, send, sys.maxsize, limits.seconds, in_parts=True)
+        else:
+            body = _Body(receive, send, limits.bytes_of.get(scope["path"], limits.bytes), limits.seconds)
         if length is not None and length > body.most:
             await problem(413, body.too_large, headers=CLOSE)(scope, receive, body.send)
         else:
@@ -50,8 +60,9 @@ class BodyLimit:
 class _Body:
     """The body of one request, on its way."""
 
-    def __init__(self, receive: Receive, send: Send, most: int, seconds: float) -> None:
+    def __init__(self, receive: Receive, send: Send, most: int, seconds: float, in_parts: bool = False) -> None:
         self.most = most
+        self._in_parts = in_parts
         self._receive, self._send, self._seconds = receive, send, seconds
         self._deadline = asyncio.get_running_loop().time() + seconds
         self._size = 0
@@ -71,6 +82,8 @@ class _Body:
         """
         if self._is_complete:
             return await self._receive()
+        if self._in_parts:
+            self._deadline = asyncio.get_running_loop().time() + self._seconds
         try:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._take()

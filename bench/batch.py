@@ -1,0 +1,269 @@
+"""How many rows a second one core serves: ``python -m bench.batch``.
+
+One worker of ``python -m src.api`` and a bare uvicorn, which receives the same body and sends as many bytes back, are
+pinned to one core, the client to another: wrk for bodies of 1,000 rows, a socket for streams. All is measured in
+rounds of one run, whose medians are shown, beside what onnxruntime alone does with the same rows on the server's core.
+
+What profiling found, in ms for 1,000 rows, of which onnxruntime takes 0.06: CSV takes 0.34, of which 0.10 is simdjson,
+0.06 the writing of lines, and the rest passes over the bytes and HTTP; with arrow-rs to read and orjson to write it
+would take 0.8. Arrow takes 0.17. A parser made anew for each block gave its memory back each time, which doubled CSV.
+"""
+
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+import numpy as np
+import orjson
+
+from src.api.v2 import INPUT, MODEL
+from src.config import MAX_POINTER_BYTES, PROJECT, RELEASE_LIMITS
+from src.core.onnx_model import Model
+from src.core.release import load_model
+from src.registry import CURRENT, read_pointer
+from src.storage.bucket import read_files
+from tests.support.services import Service, eventually, free_port
+from tests.support.wines import FIELDS, read_wines, to_arrow, to_csv, to_csv_lines
+
+SERVER_CORE, CLIENT_CORE = 0, 1
+ROWS = 1000  # of one body
+ROUNDS, SECONDS = 3, 2
+STREAMED = 10_000_000
+MOST_MEMORY = 250  # MB
+PROBE = 0.05  # seconds in which a health probe is to be answered
+STREAMS = {"CSV": ("text/csv", 0.5), "Arrow": ("application/vnd.apache.arrow.stream", 0.5)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A body that wrk sends again and again."""
+
+    name: str
+    path: str
+    body: bytes
+    headers: dict[str, str]
+    target: int  # rows a second
+
+
+def main() -> int:
+    """Measure and print; returns 1 where a target is missed."""
+    wines = read_wines(PROJECT / "data" / "winequality-red.csv", ROWS)
+    release = PROJECT / "tests" / "support" / "old_release"
+    with TemporaryDirectory() as name, _serving(Path(name), release) as (ours, bare):
+        os.sched_setaffinity(0, {CLIENT_CORE})
+        model = _load(release)
+        alone = statistics.median(_measure_model(model, wines) for _ in range(ROUNDS))
+        print(f"onnxruntime alone {alone:12,.0f} rows/s")
+        print(f"{'':30s} {'rows/s':>12s} {'target':>12s} {'of onnxruntime':>15s} {'of bare uvicorn':>16s}")
+        missed = [_show_case(case, ours, bare, Path(name), alone) for case in _list_cases(wines)]
+        missed += [
+            _show_stream(name, form, target, ours, bare, wines, alone) for name, (form, target) in STREAMS.items()
+        ]
+        memory = max(process.memory_info().rss for process in ours.processes()) / 1e6
+        print(f"memory of the worker after {len(STREAMS) * STREAMED:,} rows in streams: {memory:.0f} MB")
+    return int(any(missed) or memory > MOST_MEMORY)
+
+
+def bare_app(answer: bytes = bytes(10**6)) -> Callable[..., object]:
+    """Return an app that receives a body, and sends so many bytes back as the query says: for each part, or in all."""
+
+    async def app(scope: dict[str, object], receive: Callable[..., object], send: Callable[..., object]) -> None:
+        if scope["type"] != "http":
+            return
+        size = int(bytes(scope["query_string"] or b"2"))  # type: ignore[call-overload]
+        is_stream = scope["path"] == "/stream"
+        started = False
+        while True:
+            message: dict[str, object] = await receive()  # type: ignore[misc]
+            more = bool(message.get("more_body"))
+            if not started and (is_stream or not more):
+                length = [] if is_stream else [(b"content-length", b"%d" % size)]
+                await send({"type": "http.response.start", "status": 200, "headers": length})  # type: ignore[misc]
+                started = True
+            if is_stream and more:
+                part = answer[: len(message["body"]) * size // 1000]  # type: ignore[arg-type]
+                await send({"type": "http.response.body", "body": part, "more_body": True})  # type: ignore[misc]
+            if not more:
+                part = b"" if is_stream else answer[:size]
+                await send({"type": "http.response.body", "body": part})  # type: ignore[misc]
+                return
+
+    return app
+
+
+def _list_cases(wines: np.ndarray) -> list[Case]:
+    infer = f"/v2/models/{MODEL}/infer"
+    tensor = {"name": INPUT, "shape": list(wines.shape), "datatype": "FP32"}
+    flat = orjson.dumps({"inputs": [tensor | {"data": wines.ravel().tolist()}]})
+    data = wines.astype("<f4").tobytes()
+    sizes = {"parameters": {"binary_data_size": len(data)}}
+    head = orjson.dumps({"parameters": {"binary_data_output": True}, "inputs": [tensor | sizes]})
+    length = {"inference-header-content-length": str(len(head))}
+    table = orjson.dumps([dict(zip(FIELDS, wine, strict=True)) for wine in wines.tolist()])
+    json = {"content-type": "application/json"}
+    return [
+        Case("V2 infer, flat JSON", infer, flat, json, 1_000_000),
+        Case("V2 infer, binary tensors", infer, head + data, length, 5_000_000),
+        Case("/predict/batch, JSON", "/predict/batch", table, json, 300_000),
+    ]
+
+
+def _show_case(case: Case, ours: Service, bare: Service, folder: Path, alone: float) -> bool:
+    address = ours.url.removesuffix("/liveness")
+    answer = httpx.post(address + case.path, content=case.body, headers=case.headers)
+    assert answer.is_success, answer.text
+    pairs = [
+        (
+            _run_wrk(address + case.path, case, folder),
+            _run_wrk(f"{bare.url}?{len(answer.content)}", case, folder),
+        )
+        for _ in range(ROUNDS)
+    ]
+    rows, limit = (statistics.median(column) * ROWS for column in zip(*pairs, strict=True))
+    return _show(case.name, rows, case.target, alone, limit)
+
+
+def _run_wrk(url: str, case: Case, folder: Path) -> float:
+    """Return requests a second."""
+    (folder / "body").write_bytes(case.body)
+    headers = "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in case.headers.items())
+    read = f'local file = io.open("{folder}/body", "rb")\nwrk.body = file:read("*a")\nfile:close()\n'
+    (folder / "post.lua").write_text(f'wrk.method = "POST"\n{read}{headers}')
+    command = ["taskset", "-c", str(CLIENT_CORE), "wrk", "-t1", "-c4", f"-d{SECONDS}", "-s", str(folder / "post.lua")]
+    shown = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout
+    assert "Non-2xx" not in shown and "Socket errors" not in shown, shown
+    (requests,) = re.findall(r"Requests/sec:\s+([\d.]+)", shown)
+    return float(requests)
+
+
+def _show_stream(
+    name: str, form: str, target: float, ours: Service, bare: Service, wines: np.ndarray, alone: float
+) -> bool:
+    probes: list[float] = []
+    seconds, sent, taken = _stream(ours, "/predict/batch", form, wines, probes)
+    limit, _, _ = _stream(bare, f"/stream?{taken * 1000 // sent}", form, wines, [])
+    is_missed = _show(f"/predict/batch, {name} stream", STREAMED / seconds, target * alone, alone, STREAMED / limit)
+    print(f"{'':10s}{len(probes)} health probes meanwhile, the slowest answered in {max(probes) * 1000:.0f} ms")
+    return is_missed or max(probes) > PROBE
+
+
+def _show(name: str, rows: float, target: float, alone: float, limit: float) -> bool:
+    print(f"{name:30s} {rows:12,.0f} {target:12,.0f} {rows / alone:15.2f} {rows / limit:16.2f}", flush=True)
+    return rows < target
+
+
+def _stream(service: Service, path: str, form: str, wines: np.ndarray, probes: list[float]) -> tuple[float, int, int]:
+    """Return the seconds that a stream of all rows takes, and the bytes sent and received."""
+    first, part, last, count = _parts(form, wines)
+    is_over = threading.Event()
+    with socket.create_connection(("127.0.0.1", httpx.URL(service.url).port or 0)) as connection:
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {form}\r\ntransfer-encoding: chunked\r\n\r\n"
+        taken = [0]
+        reader = threading.Thread(target=_drain, args=(connection, taken))
+        prober = threading.Thread(target=_probe, args=(service.url, probes, is_over))
+        reader.start()
+        prober.start()
+        start = time.perf_counter()
+        connection.sendall(head.encode() + _chunk(first))
+        chunk = _chunk(part)
+        for _ in range(count):
+            connection.sendall(chunk)
+        connection.sendall((_chunk(last) if last else b"") + b"0\r\n\r\n")
+        reader.join()
+        seconds = time.perf_counter() - start
+        is_over.set()
+        prober.join()
+    return seconds, len(first) + len(part) * count, taken[0]
+
+
+def _parts(form: str, wines: np.ndarray) -> tuple[bytes, bytes, bytes, int]:
+    """Return what begins a stream, what goes on and what ends it, and how many parts are between."""
+    many = np.tile(wines, (100, 1))
+    count = STREAMED // len(many)
+    if form == "text/csv":
+        return to_csv(wines[:0]), to_csv_lines(many), b"", count
+    schema, whole = to_arrow(wines[:0])[:-8], to_arrow(many, 4096)
+    return schema, whole[len(schema) : -8], whole[-8:], count
+
+
+def _chunk(part: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(part), part)
+
+
+def _drain(connection: socket.socket, taken: list[int]) -> None:
+    buffer, last = bytearray(2**20), b""
+    while not last.endswith(b"\r\n0\r\n\r\n") and (size := connection.recv_into(buffer)):
+        taken[0] += size
+        last = last[-7:] + bytes(buffer[max(0, size - 7) : size])
+    assert last.endswith(b"\r\n0\r\n\r\n"), "the answer was cut"
+
+
+def _probe(url: str, probes: list[float], is_over: threading.Event) -> None:
+    with httpx.Client() as client:
+        while not is_over.wait(0.1):
+            start = time.perf_counter()
+            client.get(url, timeout=30)
+            probes.append(time.perf_counter() - start)
+
+
+def _measure_model(model: Model, wines: np.ndarray) -> float:
+    """Return the rows a second of onnxruntime alone, on the server's core while the servers are idle."""
+    rows = wines.astype(np.float32)
+    run, name = model._session.run, model._input
+    os.sched_setaffinity(0, {SERVER_CORE})
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < 1:
+        run(None, {name: rows})
+        count += len(rows)
+    seconds = time.perf_counter() - start
+    os.sched_setaffinity(0, {CLIENT_CORE})
+    return count / seconds
+
+
+def _load(release: Path) -> Model:
+    def get(key: str, limit: int) -> bytes:
+        return (release / key).read_bytes()[:limit]
+
+    pointer = read_pointer(get(CURRENT, MAX_POINTER_BYTES))
+    return load_model(dict(read_files(get, pointer, RELEASE_LIMITS)))
+
+
+@contextmanager
+def _serving(folder: Path, release: Path) -> Iterator[tuple[Service, Service]]:
+    """Run the API on a release that it has on disk, and a bare uvicorn."""
+    shutil.copytree(release, folder / "cache")
+    nowhere = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "bench", "AWS_REGION": "us-east-1"}
+    env = os.environ | nowhere | {"AWS_SECRET_ACCESS_KEY": "benchmark", "BUCKET": "bench", "STACK_HOME": str(folder)}
+    env |= {"API_CACHE": str(folder / "cache"), "API_POLL_SECONDS": "60"}
+    pin = ["taskset", "-c", str(SERVER_CORE), sys.executable, "-m"]
+    ports = [free_port(), free_port()]
+    command = [*pin, "src.api", "--port", str(ports[0])]
+    bare = [*pin, "uvicorn", "--factory", "bench.batch:bare_app", "--port", str(ports[1]), "--no-access-log"]
+    services = (
+        Service(command, f"http://127.0.0.1:{ports[0]}/liveness", folder / "api.log", env),
+        Service(bare, f"http://127.0.0.1:{ports[1]}/", folder / "bare.log", env),
+    )
+    try:
+        for service in services:
+            service.start()
+        eventually(lambda: httpx.get(services[0].url.replace("liveness", "readiness")).is_success)
+        yield services
+    finally:
+        for service in services:
+            service.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""The Open Inference Protocol, version 2, over HTTP, with the binary tensor extension.
+
+Source: https://github.com/kserve/open-inference-protocol; https://github.com/triton-inference-server/server, for the
+extension.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Body, Request, Response
+from starlette.exceptions import HTTPException
+
+from src import __version__
+from src.api import rows
+from src.api.bodies import Raw, read_whole
+from src.api.champion import LiveRelease
+from src.api.routes import live_release
+from src.api.tensors import LENGTH, OUTPUTS, TensorError, read_inference, write_inference
+from src.api.v2_schemas import (
+    inference_error_response,
+    inference_request,
+    inference_response,
+    metadata_model_response,
+    metadata_server_response,
+)
+from src.core.table import spell
+from src.core.wine import FEATURES, NAME, TITLE
+
+MODEL = spell(NAME)
+INPUT = "features"
+PLATFORM = "onnxruntime_onnx"
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": inference_error_response} for status in (400, 404, "4XX", 503)
+}
+
+PLACES: list[dict[str, Any]] = [
+    {"name": name, "in": "path", "required": True, "schema": {"type": "string", "example": example}}
+    for name, example in (("model_name", MODEL), ("model_version", "2742983d143c"))
+]
+ONE, ONE_VERSION = "/models/{model_name}", "/models/{model_name}/versions/{model_version}"
+
+
+class _Told(Raw):
+    """What goes wrong is told as the protocol does."""
+
+    async def answer(self, request: Request) -> Response:
+        try:
+            return await super().answer(request)
+        except TensorError as error:
+            return _json({"error": str(error)}, 400)
+        except HTTPException as error:
+            return _json({"error": error.detail}, error.status_code, error.headers)
+
+
+router = APIRouter(prefix="/v2", route_class=_Told, tags=["Open Inference Protocol"])
+
+
+@router.post(
+    f"{ONE_VERSION}/infer", response_model=inference_response, responses=ERRORS, openapi_extra={"parameters": PLACES}
+)
+@router.post(
+    f"{ONE}/infer", response_model=inference_response, responses=ERRORS, openapi_extra={"parameters": PLACES[:1]}
+)
+async def infer(request: Request, documented: inference_request = Body(None)) -> Response:
+    """Predict many rows."""
+    live = _find(request)
+    asked = read_inference(await read_whole(request), request.headers.get(LENGTH))
+    if faults := rows.list_faults(asked.values):
+        raise TensorError("; ".join(f"row {row}: {field}: {message}" for row, field, message in faults))
+    labels, probabilities = await rows.predict(request, live, asked.values)
+    body, length = write_inference(MODEL, live.id, asked, {"label": labels, "probabilities": probabilities})
+    if length is None:
+        return Response(body, media_type="application/json")
+    return Response(body, headers={LENGTH: str(length)}, media_type="application/octet-stream")
+
+
+@router.get("", response_model=metadata_server_response)
+@router.get("/", include_in_schema=False)
+async def server_metadata(request: Request) -> Response:
+    """Say what this server is."""
+    return _json({"name": TITLE, "version": __version__, "extensions": ["binary_tensor_data"]})
+
+
+@router.get("/health/live")
+async def server_live(request: Request) -> Response:
+    """Say that the process answers."""
+    return _json({"live": True})
+
+
+@router.get("/health/ready", responses={400: ERRORS[400]})
+async def server_ready(request: Request) -> Response:
+    """Say whether a verified release is loaded, and new requests are welcome."""
+    if request.app.state.is_leaving:
+        raise HTTPException(400, "the service is about to stop")
+    try:
+        live_release(request)
+    except HTTPException as error:
+        raise HTTPException(400, error.detail) from None  # the protocol knows 200 and 4xx
+    return _json({"ready": True})
+
+
+@router.get(ONE, response_model=metadata_model_response, responses=ERRORS, openapi_extra={"parameters": PLACES[:1]})
+@router.get(ONE_VERSION, response_model=metadata_model_response, responses=ERRORS, openapi_extra={"parameters": PLACES})
+async def model_metadata(request: Request) -> Response:
+    """Say what the model takes and gives."""
+    live = _find(request)
+    features, classes = len(FEATURES), len(live.release.provenance.classes)
+    shapes = {"label": [-1], "probabilities": [-1, classes]}
+    return _json(
+        {
+            "name": MODEL,
+            "versions": [live.id],
+            "platform": PLATFORM,
+            "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, features]}],
+            "outputs": [{"name": name, "datatype": kind, "shape": shapes[name]} for name, kind in OUTPUTS.items()],
+        }
+    )
+
+
+@router.get(f"{ONE}/ready", responses=ERRORS, openapi_extra={"parameters": PLACES[:1]})
+@router.get(f"{ONE_VERSION}/ready", responses=ERRORS, openapi_extra={"parameters": PLACES})
+async def model_ready(request: Request) -> Response:
+    """Say whether the model can predict."""
+    _find(request)
+    return _json({"name": MODEL, "ready": True})
+
+
+@router.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+async def unknown(request: Request) -> Response:
+    """Answer what is not of the protocol."""
+    raise HTTPException(404, f"there is no {request.method} {request.url.path[:100]}")
+
+
+def _find(request: Request) -> LiveRelease:
+    """Return the release that a path names.
+
+    Raises:
+        HTTPException: 404 where another serves, 503 while none does.
+
+    """
+    name, version = request.path_params["model_name"], request.path_params.get("model_version")
+    if name != MODEL:
+        raise HTTPException(404, f"model {name[:50]!r} is unknown, expected {MODEL!r}")
+    live = live_release(request)
+    if version not in (None, live.id):
+        raise HTTPException(404, f"version {version[:50]!r} is not served; the release that is: {live.id}")
+    return live
+
+
+def _json(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(json.dumps(content), status, headers, "application/json")
