@@ -141,7 +141,11 @@ def _read_outputs(request: Any) -> dict[str, bool]:
 
 
 def _parameters(one: Any) -> Any:
-    return _get(one, "parameters", simdjson.Object) if "parameters" in one else {}
+    parameters = _get(one, "parameters", simdjson.Object) if "parameters" in one else {}
+    for name in parameters:
+        if not isinstance(parameters[name], str | int | float):
+            raise TensorError(f"parameter {name[:50]!r} is no string, number or boolean")
+    return parameters
 
 
 def _get(one: Any, key: str, kind: type) -> Any:

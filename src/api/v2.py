@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, Body, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from src import __version__
 from src.api import rows
@@ -129,7 +130,10 @@ async def model_ready(request: Request) -> Response:
 @router.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
 async def unknown(request: Request) -> Response:
     """Answer what is not of the protocol."""
-    raise HTTPException(404, f"there is no {request.method} {request.url.path[:100]}")
+    partial = [route for route in router.routes if route.matches(request.scope)[0] is Match.PARTIAL]
+    allowed = {method for route in partial for method in getattr(route, "methods", ())}
+    told = f"there is no {request.method} {request.url.path[:100]}"
+    raise HTTPException(405, told, {"Allow": ", ".join(sorted(allowed))}) if allowed else HTTPException(404, told)
 
 
 def _find(request: Request) -> LiveRelease:

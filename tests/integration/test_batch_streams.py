@@ -141,7 +141,7 @@ def test_a_fault_in_the_middle_cuts_the_answer_after_the_rows_before_it(
     if form == CSV:
         lines = [line for line in answer.split(b"\r\n\r\n", 1)[1].split(b"\n") if line.count(b",") == 6]
         assert len(lines) == 1 + 10_700
-        assert b"error: line 10702: pH: -1, expected 0 to 1000000\n" in answer
+        assert b"error: line 10702: pH: -1, expected 1 to 7\n" in answer
     assert "row 10700: pH: -1" in api.log.read_text() or form == CSV
 
 

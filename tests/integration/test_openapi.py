@@ -27,7 +27,16 @@ def url(bucket: Bucket, trained: list[Pointer], tmp_path: Path) -> Iterator[str]
         yield url
 
 
+# No schema can say how many numbers a tensor of this shape has, or what a line of CSV holds.
+EXCEPTIONS = """
+[[operations]]
+include-path-regex = "(infer|batch)$"
+checks.positive_data_acceptance.enabled = false
+"""
+
+
 def test_schemathesis_finds_no_answer_that_the_document_does_not_allow(url: str, tmp_path: Path) -> None:
+    (tmp_path / "schemathesis.toml").write_text(EXCEPTIONS)
     schemathesis = Path(sys.executable).parent / "schemathesis"
     command = [str(schemathesis), "run", f"{url}/openapi.json", "--max-examples=30", "--seed=1", "--no-color"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)

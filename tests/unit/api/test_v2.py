@@ -23,7 +23,7 @@ from tests.support.services import Service, eventually
 
 INFER = "/v2/models/wine/infer"
 WINE = list(EXAMPLE.values())
-OTHER = [wine * 0.9 for wine in WINE]
+OTHER = [wine * 0.95 for wine in WINE]
 BINARY = "inference-header-content-length"
 
 
@@ -101,11 +101,11 @@ def test_without_an_id_none_is_given(client: TestClient) -> None:
         [tensor(data=[WINE, OTHER])],
         [tensor(datatype="FP64")],
         [
-            {"name": one.field, "shape": [2], "datatype": "FP64", "data": [value, value * 0.9]}
+            {"name": one.field, "shape": [2], "datatype": "FP64", "data": [value, value * 0.95]}
             for one, value in zip(FEATURES, WINE, strict=True)
         ],
         [
-            {"name": one.name, "shape": [2, 1], "datatype": "FP32", "data": [[value], [value * 0.9]]}
+            {"name": one.name, "shape": [2, 1], "datatype": "FP32", "data": [[value], [value * 0.95]]}
             for one, value in reversed(list(zip(FEATURES, WINE, strict=True)))
         ],
     ],
@@ -173,7 +173,7 @@ def test_what_is_not_of_the_protocol_is_told_in_its_own_form(client: TestClient,
 @pytest.mark.parametrize(
     ("column", "value", "fault"),
     [
-        (8, -0.1, "row 1: pH: -0.1, expected 0 to 1000000"),
+        (8, -0.1, "row 1: pH: -0.1, expected 1 to 7"),
         (10, 1e30, "row 1: alcohol: 1e+30"),
         (0, 1e300, "acidity: inf"),
     ],
