@@ -89,6 +89,9 @@ bench-search: $(INSTALLED) data/winequality-red.csv  ## Compare the search's tim
 bench-api: $(INSTALLED)  ## Compare the prediction service's speed and size with its limits
 	@$(PYTHON) -m bench.api
 
+bench-changes: $(INSTALLED)  ## Check each of 100,000 answers while the champion and the store change
+	@REQUESTS=100000 $(PYTHON) -m pytest -q -s tests/integration/test_api_changes.py
+
 bench-peers: $(INSTALLED)  ## Compare its speed with that of MLServer, installed for the purpose
 	@$(PYTHON) -m bench.peers
 
@@ -124,5 +127,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env env-example down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search bench-api bench-peers lock clean
+.PHONY: help up env env-example down status logs run data check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search bench-api bench-changes bench-peers lock clean
 .DEFAULT_GOAL := help
