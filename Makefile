@@ -92,6 +92,9 @@ bench-search: $(INSTALLED) data/winequality-red.csv  ## Compare the search's tim
 bench-api: $(INSTALLED)  ## Compare the prediction service's speed and size with its limits
 	@$(PYTHON) -m bench.api
 
+bench-changes: $(INSTALLED)  ## Check each of 100,000 answers while the champion and the store change
+	@REQUESTS=100000 $(PYTHON) -m pytest -q -s tests/integration/test_api_changes.py
+
 bench-peers: $(INSTALLED)  ## Compare its speed with that of MLServer, installed for the purpose
 	@$(PYTHON) -m bench.peers
 
@@ -133,5 +136,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env env-example down status logs run data data-log check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-peers lock clean
+.PHONY: help up env env-example down status logs run data data-log check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-changes bench-peers lock clean
 .DEFAULT_GOAL := help

@@ -1,6 +1,7 @@
 """The prediction service: ``uvicorn src.api.app:app``."""
 
 import gc
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -22,6 +23,8 @@ from src.storage.bucket import Bucket
 
 DESCRIPTION = f"Predicts the {TARGET} of one {NAME} from {len(FEATURES)} features, by the current champion."
 
+SWITCH_SECONDS = 0.0005  # that requests wait while the champion is polled or loaded; Python lets them wait 0.005
+
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -35,6 +38,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     champion = app.state.champion = Champion(Bucket.from_environment, settings.api_cache, settings.api_poll_seconds)
     app.state.telemetry = Telemetry(champion, getattr(app.state, "counters", None))
     champion.restore()
+    sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # what is loaded stays: no collection looks at it again while requests wait
     with champion.polling():

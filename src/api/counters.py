@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-MOST = 16_384  # names; of releases alone there are eight a day
+MOST = 16_384  # names; a release a day, with its classes, fills it in five years
 LONGEST = 120  # bytes of a name
 SIZE = MOST * (8 + LONGEST)  # of which the disk holds what was written
 BETWEEN = "\x1f"
