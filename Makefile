@@ -62,7 +62,7 @@ lint: $(INSTALLED)  ## Check the style of code, notebooks and Dockerfiles, the i
 	@$(VENV)/bin/ruff format --check .
 
 test: lint $(TOOLS)  ## Run lint and every test
-	@$(PYTHON) -m pytest -n 3 --dist loadfile
+	@$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test-unit: $(INSTALLED)  ## Run the unit tests with coverage: junit.xml, coverage.xml; make test-unit TESTS=path
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --junitxml junit.xml \
