@@ -7,7 +7,7 @@ TOOLS := $(VENV)/.tools
 # What .env says wins over what the shell has, as it does for the services.
 WITH_ENV = if [ -f .env ]; then set -a; . ./.env; set +a; unset AWS_PROFILE AWS_SESSION_TOKEN; fi;
 TESTS ?= tests/unit tests/integration
-LEAST ?= 87
+LEAST ?= 95
 # Everything below the project that is not in a hidden folder
 FIND := find . -type d -name '.?*' -prune -o -type f
 RUBBISH := .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache .hypothesis
