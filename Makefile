@@ -6,7 +6,8 @@ INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 # What .env says wins over what the shell has, as it does for the services.
 WITH_ENV = if [ -f .env ]; then set -a; . ./.env; set +a; unset AWS_PROFILE AWS_SESSION_TOKEN; fi;
-TESTS ?= tests/unit
+TESTS ?= tests/unit tests/integration
+LEAST ?= 95
 # Everything below the project that is not in a hidden folder
 FIND := find . -type d -name '.?*' -prune -o -type f
 RUBBISH := .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache .hypothesis
@@ -65,11 +66,14 @@ lint: $(INSTALLED)  ## Check the style of code, notebooks and Dockerfiles, the i
 	@$(VENV)/bin/ruff format --check .
 
 test: lint $(TOOLS)  ## Run lint and every test
-	@$(PYTHON) -m pytest -n 3 --dist loadfile
+	@$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-test-unit: $(INSTALLED)  ## Run the unit tests with coverage: junit.xml, coverage.xml; make test-unit TESTS=path
-	@$(PYTHON) -m pytest -n 2 --dist loadfile --junitxml junit.xml \
-		--cov src --cov-report term --cov-report xml $(TESTS)
+test-unit: $(INSTALLED)  ## Run the unit tests alone
+	@$(PYTHON) -m pytest -n 2 --dist loadfile tests/unit
+
+coverage: $(INSTALLED) $(TOOLS)  ## Fail where unit and integration tests reach too little of src: junit.xml, coverage.xml
+	@$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --junitxml junit.xml \
+		--cov --cov-report term --cov-report xml --cov-fail-under $(LEAST) $(TESTS)
 
 test-integration: $(INSTALLED) $(TOOLS)  ## Run the tests on real services and on the whole stack: junit.xml
 	@$(PYTHON) -m pytest tests/integration tests/e2e -n 2 --dist loadfile --junitxml junit.xml
@@ -136,5 +140,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env env-example down status logs run data data-log check check-data check-model lint test test-unit test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-changes bench-peers lock clean
+.PHONY: help up env env-example down status logs run data data-log check check-data check-model lint test test-unit coverage test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-changes bench-peers lock clean
 .DEFAULT_GOAL := help

@@ -48,7 +48,8 @@ def throwaway_checkout() -> Iterator[Checkout]:
         try:
             yield checkout
         finally:
-            checkout.make("down")
+            if (checkout.folder / ".stack").exists():
+                checkout.make("down")
 
 
 def choose_ports(checkout: Checkout) -> dict[str, int]:
