@@ -136,7 +136,7 @@ class FrontSettings(Settings):
 
     front_port: Port = setting("Port on 127.0.0.1", "8501")
     api_url: Text = setting("Address of the prediction service, as the page reaches it", "http://127.0.0.1:${API_PORT}")
-    front_api_key: Secret | None = setting("One of API_KEYS, where there are any: the page sends it", "")
+    front_api_key: Secret | None = setting("One of API_KEYS, where there are any: the page sends it", "", default=None)
 
 
 class AirflowSettings(Settings):

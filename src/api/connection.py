@@ -3,7 +3,6 @@
 import logging
 import time
 from itertools import takewhile
-from random import random
 from typing import Any
 
 from starlette.datastructures import State
@@ -137,7 +136,6 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Expect the rest of a head."""
         self._part = HEAD
-        self._is_logged = self._others.logged > random()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:

@@ -5,6 +5,7 @@ each within its limits. Whatever is different in any way goes unchanged to the a
 were not there: no rejection is worded here. ``docs/serving.md`` has the figures.
 """
 
+from random import random
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ import msgspec
 from msgspec.structs import astuple
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from src.api.connection import BODY, NOTHING, Connection
+from src.api.connection import BODY, HEAD, NOTHING, Connection
 from src.api.keys import HEADER
 from src.api.predict import answer
 from src.api.requests import HEADER as ID
@@ -45,12 +46,17 @@ class HotConnection(Connection):
     _held: bytes | None = None  # what has come of a body that may be answered here
     _request_id: bytes | None = None
 
+    def on_message_begin(self) -> None:
+        """Begin a request; what only the app needs is made when it gets it."""
+        self._part, self.url, self.headers, self.expect_100_continue = HEAD, b"", [], False
+        self._is_logged = self._others.logged > random()
+
     def on_headers_complete(self) -> None:
         """Hold a request back that may be answered here."""
         if self.url == URL and self._is_usual():
             self._part, self._held = BODY, b""
         else:
-            super().on_headers_complete()
+            self._begin_for_app()
 
     def on_body(self, body: bytes) -> None:
         """Hold the body back with its head."""
@@ -95,8 +101,15 @@ class HotConnection(Connection):
         held, self._held = self._held, None
         self._others.held.pop(self, None)
         if held is not None:
-            super().on_headers_complete()
+            self._begin_for_app()
             super().on_body(held)
+
+    def _begin_for_app(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers  # the list that the app is given
+        super().on_headers_complete()
 
     def _is_usual(self) -> bool:
         parser, others = self.parser, self._others
