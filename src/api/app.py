@@ -19,7 +19,7 @@ from src.api.requests import Cors, Requests
 from src.api.telemetry import Telemetry
 from src.core.wine import FEATURES, NAME, TARGET, TITLE
 from src.settings import ApiSettings, load_environment, read_settings
-from src.storage.bucket import Bucket
+from src.storage.reader import Reader
 
 DESCRIPTION = f"Predicts the {TARGET} of one {NAME} from {len(FEATURES)} features, by the current champion."
 
@@ -35,7 +35,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.keys = Keys([key.get_secret_value() for key in settings.api_keys])
     app.state.origins = settings.api_cors_origins
     app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds, settings.api_max_batch_bytes)
-    champion = app.state.champion = Champion(Bucket.from_environment, settings.api_cache, settings.api_poll_seconds)
+    champion = app.state.champion = Champion(Reader.from_environment, settings.api_cache, settings.api_poll_seconds)
     app.state.telemetry = Telemetry(champion, getattr(app.state, "counters", None))
     champion.restore()
     sys.setswitchinterval(SWITCH_SECONDS)

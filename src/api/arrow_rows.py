@@ -9,11 +9,10 @@ import nanoarrow as na
 import numpy as np
 from nanoarrow.ipc import InputStream, StreamWriter
 
-from src.api.rows import RowError, find_columns, list_faults
+from src.api.rows import ARROW, RowError, find_columns, list_faults
 from src.api.schemas import ANSWER
 from src.core.wine import FEATURES
 
-CONTENT_TYPE = "application/vnd.apache.arrow.stream"
 CONTINUES = 0xFFFFFFFF
 MOST_METADATA = 2**20
 NUMBERS = frozenset("cCsSiIlLfg")  # as Arrow spells them: whole numbers, float32 and float64
@@ -99,7 +98,7 @@ class ArrowReader:
 class ArrowWriter:
     """Writes the predicted class after the probability of each class."""
 
-    content_type = CONTENT_TYPE
+    content_type = ARROW
 
     def __init__(self, classes: Sequence[int]) -> None:
         """Write the columns of these classes."""

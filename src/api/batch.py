@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from operator import attrgetter
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from src.api import arrow_rows, csv_rows, rows
+from src.api import csv_rows, rows
 from src.api.bodies import Raw, read_whole
 from src.api.champion import LiveRelease
 from src.api.limits import CLOSE, Limits
@@ -59,10 +59,7 @@ class Writer(Protocol):
         """Return what says that there will be no more."""
 
 
-FORMS: dict[str, tuple[Callable[[int], Reader], Callable[[Sequence[int]], Writer]]] = {
-    csv_rows.CONTENT_TYPE: (csv_rows.CsvReader, csv_rows.CsvWriter),
-    arrow_rows.CONTENT_TYPE: (arrow_rows.ArrowReader, arrow_rows.ArrowWriter),
-}
+FORMS = (csv_rows.CONTENT_TYPE, rows.ARROW)
 _Row: Any = msgspec.defstruct("_Row", [(field, float) for field in FIELDS], forbid_unknown_fields=True, gc=False)
 _decode = msgspec.json.Decoder(list[_Row]).decode
 _values_of = attrgetter(*FIELDS)
@@ -102,9 +99,16 @@ async def predict_batch(request: Request, documented: list[Wine] = Body(None)) -
         return await _answer_json(request, live)
     if form not in FORMS:
         raise HTTPException(415, f"the body is {form[:50]!r}, expected {' or '.join((JSON, *FORMS))}")
-    reader, writer = FORMS[form]
     limits: Limits = request.app.state.limits
-    return _Stream(request, live, reader(limits.batch_bytes), writer(live.release.provenance.classes))
+    return _Stream(request, live, *_open(form, limits.batch_bytes, live.release.provenance.classes))
+
+
+def _open(form: str, most: int, classes: Sequence[int]) -> tuple[Reader, Writer]:
+    if form == csv_rows.CONTENT_TYPE:
+        return csv_rows.CsvReader(most), csv_rows.CsvWriter(classes)
+    from src.api.arrow_rows import ArrowReader, ArrowWriter  # nanoarrow takes 3 MB, and waits until it is asked for
+
+    return ArrowReader(most), ArrowWriter(classes)
 
 
 async def _answer_json(request: Request, live: LiveRelease) -> Response:

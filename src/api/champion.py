@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from ctypes import CDLL
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from random import Random
 
 import numpy as np
 
@@ -23,7 +25,8 @@ from src.core.release import Files, Provenance, Release
 from src.core.wine import CLASSES, FEATURES, NAME
 from src.errors import IntegrityError, MissingError, StackError, StoreError
 from src.registry import CURRENT, read_pointer
-from src.storage.bucket import DVC_PREFIX, Bucket, Get, read_files
+from src.storage.bucket import DVC_PREFIX, Get, read_files
+from src.storage.reader import Reader
 
 log = logging.getLogger("uvicorn.error")
 LATE = 3  # intervals after which what the last poll found is too old to be believed
@@ -106,7 +109,7 @@ class Champion:
     one that it replaced, and nothing else.
     """
 
-    def __init__(self, connect: Callable[[], Bucket], cache: Path, seconds: float) -> None:
+    def __init__(self, connect: Callable[[], Reader], cache: Path, seconds: float) -> None:
         """Start with no release; :meth:`restore` and :meth:`poll`, every so many ``seconds``, find one.
 
         The first poll calls ``connect``, which takes longer than to start from disk.
@@ -123,7 +126,7 @@ class Champion:
         self._failed: tuple[str, float, str] | None = None  # md5, time and reason of the release that failed last
 
     @cached_property
-    def _bucket(self) -> Bucket:
+    def _bucket(self) -> Reader:
         return self._connect()
 
     @property
@@ -182,6 +185,7 @@ class Champion:
                     self._status = replace(self._status, store_error=f"{type(error).__name__}: {error}")
                 if not stays:
                     gc.freeze()  # what polling needs is loaded, and stays too
+                    CDLL(None).malloc_trim(0)  # what loading took goes back: 2 MB
                     stays = True
                 if stopped.wait(self._seconds):
                     return
@@ -194,7 +198,7 @@ class Champion:
             stopped.set()
             thread.join(timeout=self._seconds)
 
-    def _take(self, content: bytes, etag: str) -> Rejection | None:
+    def _take(self, content: bytes, etag: str | None) -> Rejection | None:
         pointer = None
         try:
             pointer = read_pointer(content)
@@ -302,7 +306,8 @@ def _check_table(provenance: Provenance) -> None:
 def _try_rows(provenance: Provenance) -> np.ndarray:
     """Return rows of what training saw, mixed and multiplied, and of the extremes of requests."""
     seen = np.array([(one.minimum, one.median, one.maximum) for one in provenance.features]).T
-    mixed = seen[np.random.default_rng(0).integers(0, len(seen), (ROWS, seen.shape[1])), np.arange(seen.shape[1])]
+    chance = Random(0)  # numpy's takes 3 MB
+    mixed = np.array([[chance.choice(values) for values in seen.T.tolist()] for _ in range(ROWS)])
     return np.vstack([seen, mixed, mixed * 2, -mixed, np.zeros_like(seen[:1]), np.full_like(seen[:1], 1e6)])
 
 

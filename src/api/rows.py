@@ -10,6 +10,7 @@ from src.api.champion import LiveRelease
 from src.api.schemas import MOST_FAULTS, Wine
 from src.core.wine import FEATURES, TARGET
 
+ARROW = "application/vnd.apache.arrow.stream"
 SLICE = 1024  # rows: they stay in the processor's cache, and no health probe waits for long
 
 _limits = [Wine.model_json_schema()["properties"][feature.field] for feature in FEATURES]

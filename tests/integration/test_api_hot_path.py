@@ -29,6 +29,7 @@ from src.core.pointer import Pointer
 from src.core.wine import EXAMPLE
 from src.registry import Registry
 from src.storage.bucket import Bucket
+from src.storage.reader import Reader
 from tests.conftest import new_bucket
 from tests.integration.test_api_limits import BARE, HEAD, running
 from tests.support.services import Service, eventually
@@ -198,7 +199,7 @@ def test_a_plain_request_never_reaches_the_app(bucket: Bucket, trained: list[Poi
                 return [(await client.post(url, json=body)).status_code for body in (EXAMPLE, {}, EXAMPLE)]
 
     Registry(bucket).promote(trained[0], "first", "test", {})
-    champion = Champion(lambda: bucket, tmp_path, 1)
+    champion = Champion(Reader.from_environment, tmp_path, 1)
     telemetry = Telemetry(champion)
     champion.poll()
     assert asyncio.run(ask()) == [200, 418, 200]
