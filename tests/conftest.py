@@ -15,6 +15,7 @@ from src.config import DATA_POINTER, PARAMETERS, PROJECT
 from src.core import wine
 from src.core.pointer import Pointer
 from src.pipeline import steps
+from src.registry import Registry
 from src.storage.bucket import Bucket
 from src.storage.workspace import open_workspace
 from tests.support.services import Service, gateway
@@ -166,3 +167,15 @@ def push_data(bucket: Bucket, csv: Path) -> Pointer:
 def committed_data() -> Pointer:
     """Return what ``data.dvc`` names."""
     return Pointer.from_yaml(DATA_POINTER.read_text())
+
+
+@pytest.fixture(scope="module")
+def shared_release(store: Service, training: tuple[list[Pointer], dict[str, bytes]]) -> Iterator[Pointer]:
+    """Promote a release in a bucket that the module shares."""
+    (pointer, *_), objects = training
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        bucket = new_bucket(store, monkeypatch)
+        for key, content in objects.items():
+            bucket.put(key, content)
+        Registry(bucket).promote(pointer, "first", "test", {})
+        yield pointer

@@ -11,7 +11,7 @@ from src.core.wine import CLASSES, EXAMPLE, FEATURES, NAME, TARGET
 ANSWER = f"predicted_{spell(TARGET)}"
 MOST_FAULTS = 10  # what a person reads; a body may hold many more, and each costs time and memory to tell
 UNTOLD = "untold_faults"
-ID = "daf9eb3c81f8"
+ID = "daf9eb3c81f8"  # of the release in examples
 
 
 def _bound_faults(cls: type[BaseModel], values: Any, validate: Any) -> Any:
@@ -50,19 +50,24 @@ class Prediction(BaseModel):
 
     model_config = ConfigDict(validate_by_name=True)
 
-    id: str = Field(description="Names this answer; later ones are greater")
-    predicted: int = Field(alias=ANSWER, description=f"The most probable class, {describe_classes(CLASSES)}")
-    probabilities: dict[str, float] = Field(description="Probability of each class")
-    release: str = Field(description="Id of the release that answered")
-    warnings: list[str] = Field(description="Features outside what training saw")
+    id: str = Field(description="Names this answer; later ones are greater", examples=["18eb2d7b760a723d1e6940df"])
+    predicted: int = Field(
+        alias=ANSWER, description=f"The most probable class, {describe_classes(CLASSES)}", examples=[CLASSES[0]]
+    )
+    probabilities: dict[str, float] = Field(
+        description="Probability of each class",
+        examples=[dict(zip(map(str, CLASSES), (0.9, *[0.1 / (len(CLASSES) - 1)] * len(CLASSES)), strict=False))],
+    )
+    release: str = Field(description="Id of the release that answered", examples=[ID])
+    warnings: list[str] = Field(description="Features outside what training saw", examples=[[]])
 
 
 class StoreHealth(BaseModel):
     """What the last poll of the bucket found."""
 
     reachable: bool
-    seconds_since_last_poll: float | None = Field(description="None before the first poll has ended")
-    error: str | None
+    seconds_since_last_poll: float | None = Field(description="None before the first poll has ended", examples=[1.2])
+    error: str | None = Field(examples=[None])
 
 
 class RejectedRelease(BaseModel):
@@ -76,10 +81,12 @@ class Health(BaseModel):
     """The parts of the service."""
 
     status: Literal["ok", "degraded", "down"] = Field(description="degraded: serving, but something is wrong")
-    release: str | None
+    release: str | None = Field(examples=[ID])
     store: StoreHealth
-    rejected: RejectedRelease | None
-    cache_error: str | None = Field(description="Why the release could not be kept on disk for the next start")
+    rejected: RejectedRelease | None = Field(examples=[None])
+    cache_error: str | None = Field(
+        description="Why the release could not be kept on disk for the next start", examples=[None]
+    )
 
 
 class Alive(BaseModel):

@@ -17,6 +17,7 @@ from src.api import rows
 from src.api.bodies import Raw, read_whole
 from src.api.champion import LiveRelease
 from src.api.routes import live_release
+from src.api.schemas import ID
 from src.api.tensors import LENGTH, OUTPUTS, TensorError, read_inference, write_inference
 from src.api.v2_schemas import (
     inference_error_response,
@@ -37,7 +38,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 PLACES: list[dict[str, Any]] = [
     {"name": name, "in": "path", "required": True, "schema": {"type": "string", "example": example}}
-    for name, example in (("model_name", MODEL), ("model_version", "2742983d143c"))
+    for name, example in (("model_name", MODEL), ("model_version", ID))
 ]
 ONE, ONE_VERSION = "/models/{model_name}", "/models/{model_name}/versions/{model_version}"
 

@@ -30,7 +30,6 @@ from src.core.wine import EXAMPLE
 from src.registry import Registry
 from src.storage.bucket import Bucket
 from src.storage.reader import Reader
-from tests.conftest import new_bucket
 from tests.integration.test_api_limits import BARE, HEAD, running
 from tests.support.services import Service, eventually
 
@@ -94,19 +93,13 @@ def bodies() -> Iterator[bytes]:
 
 @pytest.fixture(scope="module")
 def both(
-    store: Service, training: tuple[list[Pointer], dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
+    shared_release: Pointer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     """Return clients of the API with its hot path, and of the same app on plain uvicorn, serving the same release."""
-    (pointer, *_), objects = training
     folders = [tmp_path_factory.mktemp(name) for name in ("hot", "plain")]
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        bucket = new_bucket(store, monkeypatch)
-        for key, content in objects.items():
-            bucket.put(key, content)
-        Registry(bucket).promote(pointer, "first", "test", {})
-        with running(folders[0]) as hot, running(folders[1], BARE) as plain, clients(hot, plain) as (first, second):
-            eventually(lambda: first.get("/readiness").is_success and second.get("/readiness").is_success)
-            yield first, second
+    with running(folders[0]) as hot, running(folders[1], BARE) as plain, clients(hot, plain) as (first, second):
+        eventually(lambda: first.get("/readiness").is_success and second.get("/readiness").is_success)
+        yield first, second
 
 
 @contextmanager

@@ -20,8 +20,6 @@ import pytest
 from src.config import PROJECT
 from src.core import wine
 from src.core.pointer import Pointer
-from src.registry import Registry
-from tests.conftest import new_bucket
 from tests.integration.test_api_limits import running
 from tests.support.services import Service, eventually
 from tests.support.tools import needs
@@ -34,19 +32,11 @@ SECONDS = 2  # in which a stream must go on
 
 
 @pytest.fixture(scope="module")
-def api(
-    store: Service, training: tuple[list[Pointer], dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
+def api(shared_release: Pointer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run the API with a release, and short deadlines."""
-    (pointer, *_), objects = training
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        bucket = new_bucket(store, monkeypatch)
-        for key, content in objects.items():
-            bucket.put(key, content)
-        Registry(bucket).promote(pointer, "first", "test", {})
-        with running(tmp_path_factory.mktemp("api"), API_REQUEST_SECONDS=str(SECONDS)) as api:
-            eventually(lambda: httpx.get(api.url.replace("liveness", "readiness")).is_success)
-            yield api
+    with running(tmp_path_factory.mktemp("api"), API_REQUEST_SECONDS=str(SECONDS)) as api:
+        eventually(lambda: httpx.get(api.url.replace("liveness", "readiness")).is_success)
+        yield api
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,6 @@ import pytest
 
 from src.core.pointer import Pointer
 from src.core.wine import EXAMPLE
-from src.registry import Registry
-from tests.conftest import new_bucket
 from tests.integration.test_api_limits import running
 from tests.support.peers import install
 from tests.support.services import Service, eventually
@@ -51,19 +49,11 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def api(
-    store: Service, training: tuple[list[Pointer], dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
+def api(shared_release: Pointer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run the API with a release."""
-    (pointer, *_), objects = training
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        bucket = new_bucket(store, monkeypatch)
-        for key, content in objects.items():
-            bucket.put(key, content)
-        Registry(bucket).promote(pointer, "first", "test", {})
-        with running(tmp_path_factory.mktemp("api")) as api:
-            eventually(lambda: httpx.get(api.url.replace("liveness", "readiness")).is_success)
-            yield api
+    with running(tmp_path_factory.mktemp("api")) as api:
+        eventually(lambda: httpx.get(api.url.replace("liveness", "readiness")).is_success)
+        yield api
 
 
 def predict(api: Service) -> tuple[str, int, list[float]]:

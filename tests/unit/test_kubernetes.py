@@ -233,8 +233,9 @@ def test_the_page_may_reach_the_api_and_nothing_else() -> None:
     url = urlsplit(SETTINGS["API_URL"])
     (service,) = OBJECTS["Service", str(url.hostname)]["spec"]["ports"]
     assert url.port == service["port"]
-    (variable,) = container_of("wine-quality-front")["env"]
+    variable, key = container_of("wine-quality-front")["env"]
     assert variable["valueFrom"]["configMapKeyRef"] == {"name": "wine-quality", "key": variable["name"]}
+    assert key["valueFrom"]["secretKeyRef"] == {"name": "wine-quality-front", "key": key["name"], "optional": True}
     dns, api = OBJECTS["NetworkPolicy", "wine-quality-front"]["spec"]["egress"]
     assert {port["port"] for port in dns["ports"]} == {53}
     assert [peer["podSelector"]["matchLabels"] for peer in api["to"]] == [labels_of("wine-quality-api")]

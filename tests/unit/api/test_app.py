@@ -1,15 +1,11 @@
 """The API's answers, by a client in the same process, from a release in a real bucket."""
 
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -19,21 +15,12 @@ from src.api.app import app
 from src.config import PROJECT
 from src.core.pointer import Pointer
 from src.core.wine import EXAMPLE
-from src.registry import Registry
 from src.storage.bucket import Bucket
-from tests.conftest import committed_data, new_bucket
-from tests.support.services import Service, eventually
+from tests.conftest import committed_data
+from tests.support.services import eventually
+from tests.unit.api.conftest import api, limits
 
 JSON = {"content-type": "application/json"}
-
-
-@contextmanager
-def api(cache: Path) -> Iterator[TestClient]:
-    """Run the API on the bucket that the environment names, looking often."""
-    settings = {"API_CACHE": str(cache), "API_POLL_SECONDS": "0.05"}
-    # The API adds a developer's .env to the environment; it must not outlive the test.
-    with patch.dict(os.environ, settings), TestClient(app, raise_server_exceptions=False) as client:
-        yield client
 
 
 @pytest.fixture
@@ -41,35 +28,6 @@ def client(bucket: Bucket, tmp_path: Path) -> Iterator[TestClient]:
     """Run the API on an empty bucket."""
     with api(tmp_path) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def release(store: Service, training: tuple[list[Pointer], dict[str, bytes]]) -> Iterator[Pointer]:
-    """Promote a release in a bucket that the module shares."""
-    (pointer, *_), objects = training
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        bucket = new_bucket(store, monkeypatch)
-        for key, content in objects.items():
-            bucket.put(key, content)
-        Registry(bucket).promote(pointer, "first", "test", {})
-        yield pointer
-
-
-@pytest.fixture(scope="module")
-def ready(release: Pointer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """Return a client whose API serves the release."""
-    with api(tmp_path_factory.mktemp("cache")) as client:
-        eventually(lambda: client.get("/readiness").is_success)
-        yield client
-
-
-@contextmanager
-def limits(**changed: Any) -> Iterator[None]:
-    """Let other limits hold until the block ends."""
-    before = app.state.limits
-    app.state.limits = replace(before, **changed)
-    yield
-    app.state.limits = before
 
 
 def test_before_the_first_promotion_it_says_why_it_cannot_predict(client: TestClient) -> None:
@@ -85,25 +43,25 @@ def test_before_the_first_promotion_it_says_why_it_cannot_predict(client: TestCl
     assert health.json()["status"] == "down"
 
 
-def test_a_disk_that_takes_nothing_does_not_keep_it_from_serving(release: Pointer, tmp_path: Path) -> None:
+def test_a_disk_that_takes_nothing_does_not_keep_it_from_serving(shared_release: Pointer, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with api(tmp_path / "file" / "cache") as client:
         health = eventually(lambda: health if (health := client.get("/healthcheck").json())["cache_error"] else None)
         assert health["status"] == "degraded"
-        assert client.post("/predict", json=EXAMPLE).json()["release"] == release.id
+        assert client.post("/predict", json=EXAMPLE).json()["release"] == shared_release.id
         (tmp_path / "file").unlink()
         eventually(lambda: client.get("/healthcheck").json()["status"] == "ok")
         assert (tmp_path / "file" / "cache" / "registry" / "current.dvc").exists()
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/"])
-def test_a_prediction_names_its_release(ready: TestClient, release: Pointer, path: str) -> None:
+def test_a_prediction_names_its_release(ready: TestClient, shared_release: Pointer, path: str) -> None:
     answer = ready.post(path, json=EXAMPLE).json()
     assert answer["predicted_quality"] == 5
     assert list(answer["probabilities"]) == ["3", "4", "5", "6", "7", "8"]
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert max(answer["probabilities"], key=answer["probabilities"].get) == "5"
-    assert answer["release"] == release.id
+    assert answer["release"] == shared_release.id
     assert answer["warnings"] == []
 
 
@@ -227,14 +185,14 @@ def test_the_version_stands_in_the_documentation_in_release_and_first_in_the_cha
     assert ready.get("/openapi.json").json()["info"]["version"] == ready.get("/release").json()["version"] == newest
 
 
-def test_release_shows_what_is_serving(ready: TestClient, release: Pointer) -> None:
+def test_release_shows_what_is_serving(ready: TestClient, shared_release: Pointer) -> None:
     shown = ready.get("/release").json()
-    assert shown["id"] == release.id
-    assert shown["pointer"]["md5"] == release.md5
+    assert shown["id"] == shared_release.id
+    assert shown["pointer"]["md5"] == shared_release.md5
     assert shown["data"]["md5"] == committed_data().md5
     assert set(shown["metrics"]["test"]) == {"Accuracy", "F1_score", "ROC_AUC"}
     assert shown["meta"]["run_id"] == "test"
-    assert shown["meta"]["promotion"]["release"] == release.id
+    assert shown["meta"]["promotion"]["release"] == shared_release.id
     features = {feature.pop("field"): feature for feature in shown["features"]}
     assert list(features) == list(EXAMPLE)
     assert features["alcohol"] == {
@@ -249,7 +207,7 @@ def test_release_shows_what_is_serving(ready: TestClient, release: Pointer) -> N
     }
 
 
-def test_metrics_count_predictions_by_release(ready: TestClient, release: Pointer) -> None:
+def test_metrics_count_predictions_by_release(ready: TestClient, shared_release: Pointer) -> None:
     def count() -> float:
         lines = ready.get("/metrics").text.splitlines()
         return sum(float(line.split()[1]) for line in lines if line.startswith("wine_predictions_total{"))
@@ -258,11 +216,11 @@ def test_metrics_count_predictions_by_release(ready: TestClient, release: Pointe
     ready.post("/predict", json=EXAMPLE)
     assert count() == before + 1
     text = ready.get("/metrics").text
-    assert f'wine_release_info{{release="{release.id}"}} 1.0' in text
+    assert f'wine_release_info{{release="{shared_release.id}"}} 1.0' in text
     assert "wine_store_reachable 1.0" in text
 
 
-def test_metrics_count_requests_rows_and_unusual_inputs(ready: TestClient, release: Pointer) -> None:
+def test_metrics_count_requests_rows_and_unusual_inputs(ready: TestClient, shared_release: Pointer) -> None:
     def figures() -> dict[str, float]:
         lines = [line.rpartition(" ") for line in ready.get("/metrics").text.splitlines() if line[0] != "#"]
         return {name: float(value) for name, _, value in lines}
@@ -282,7 +240,7 @@ def test_metrics_count_requests_rows_and_unusual_inputs(ready: TestClient, relea
     assert raised['wine_request_seconds_count{route="/predict"}'] == 3
     assert raised['wine_request_seconds_bucket{le="+Inf",route="/predict"}'] == 3
     assert 0 < raised['wine_request_seconds_sum{route="/predict"}'] < 3
-    assert raised[f'wine_predictions_total{{class="8",release="{release.id}"}}'] >= 1
+    assert raised[f'wine_predictions_total{{class="8",release="{shared_release.id}"}}'] >= 1
     assert sum(value for name, value in raised.items() if name.startswith("wine_predictions_total")) == 5
     inputs = {name: value for name, value in raised.items() if name.startswith("wine_unusual_inputs_total") and value}
     expected = {"alcohol": 1, "pH": 2, "fixed_acidity": 2}

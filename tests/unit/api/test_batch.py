@@ -1,14 +1,9 @@
-"""Batches, by a client in the same process, from a release in a real bucket."""
+"""Batches, by a ready in the same process, from a release in a real bucket."""
 
 import io
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import httpx2
 import numpy as np
@@ -16,40 +11,16 @@ import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 
-from src.api.app import app
 from src.api.arrow_rows import ArrowReader
 from src.api.csv_rows import CsvReader
 from src.api.rows import RowError
 from src.core.pointer import Pointer
 from src.core.wine import EXAMPLE
-from src.registry import Registry
-from tests.conftest import new_bucket
-from tests.support.services import Service, eventually
 from tests.support.wines import FIELDS, read_wines, to_arrow, to_csv, to_json
+from tests.unit.api.conftest import limits
 
 BATCH = "/predict/batch"
 CSV, ARROW = "text/csv", "application/vnd.apache.arrow.stream"
-
-
-@pytest.fixture(scope="module")
-def release(store: Service, training: tuple[list[Pointer], dict[str, bytes]]) -> Iterator[Pointer]:
-    """Promote a release in a bucket that the module shares."""
-    (pointer, *_), objects = training
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        bucket = new_bucket(store, monkeypatch)
-        for key, content in objects.items():
-            bucket.put(key, content)
-        Registry(bucket).promote(pointer, "first", "test", {})
-        yield pointer
-
-
-@pytest.fixture(scope="module")
-def client(release: Pointer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """Return a client whose API serves the release."""
-    settings = {"API_CACHE": str(tmp_path_factory.mktemp("cache")), "API_POLL_SECONDS": "0.05"}
-    with patch.dict(os.environ, settings), TestClient(app, raise_server_exceptions=False) as client:
-        eventually(lambda: client.get("/readiness").is_success)
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +29,8 @@ def wines(data_csv: Path) -> np.ndarray:
     return read_wines(data_csv)
 
 
-@contextmanager
-def limits(**changed: Any) -> Iterator[None]:
-    """Let other limits hold until the block ends."""
-    before = app.state.limits
-    app.state.limits = replace(before, **changed)
-    yield
-    app.state.limits = before
-
-
-def send(client: TestClient, body: bytes, form: str = "application/json") -> httpx2.Response:
-    return client.post(BATCH, content=body, headers={"content-type": form})
+def send(ready: TestClient, body: bytes, form: str = "application/json") -> httpx2.Response:
+    return ready.post(BATCH, content=body, headers={"content-type": form})
 
 
 def refusal(answer: httpx2.Response, status: int = 422) -> str:
@@ -85,20 +47,22 @@ def changed(wines: np.ndarray, row: int, field: str, value: float) -> np.ndarray
     return wines
 
 
-def test_json_is_answered_row_by_row_by_one_release(client: TestClient, release: Pointer, wines: np.ndarray) -> None:
-    answer = send(client, to_json(wines)).json()
-    assert answer["release"] == release.id
+def test_json_is_answered_row_by_row_by_one_release(
+    ready: TestClient, shared_release: Pointer, wines: np.ndarray
+) -> None:
+    answer = send(ready, to_json(wines)).json()
+    assert answer["release"] == shared_release.id
     assert answer["classes"] == [3, 4, 5, 6, 7, 8]
     assert len(answer["predicted_quality"]) == len(answer["probabilities"]) == 1000
     for row in (0, 500, 999):
-        one = client.post("/predict", json=dict(zip(FIELDS, wines[row].tolist(), strict=True))).json()
+        one = ready.post("/predict", json=dict(zip(FIELDS, wines[row].tolist(), strict=True))).json()
         assert answer["predicted_quality"][row] == one["predicted_quality"]
         assert answer["probabilities"][row] == pytest.approx(list(one["probabilities"].values()), abs=1e-6)
 
 
-def test_what_training_never_saw_is_counted_by_feature(client: TestClient, wines: np.ndarray) -> None:
+def test_what_training_never_saw_is_counted_by_feature(ready: TestClient, wines: np.ndarray) -> None:
     odd = changed(changed(changed(wines[:10], 3, "alcohol", 20), 4, "alcohol", 21), 9, "pH", 1)
-    assert send(client, to_json(odd)).json()["warnings"] == [
+    assert send(ready, to_json(odd)).json()["warnings"] == [
         "pH is outside the range that training saw, 2.74 to 3.9, in 1 row(s)",
         "alcohol is outside the range that training saw, 8.4 to 14.9, in 2 row(s)",
     ]
@@ -108,35 +72,35 @@ def test_what_training_never_saw_is_counted_by_feature(client: TestClient, wines
     ("field", "value"),
     [("pH", None), ("pH", "3.2"), ("pH", True), ("pH", float("nan")), ("pH", 1e300), ("pH", -0.1), ("colour", 1)],
 )
-def test_a_row_is_rejected_as_predict_rejects_it(client: TestClient, field: str, value: Any) -> None:
-    alone = client.post(
+def test_a_row_is_rejected_as_predict_rejects_it(ready: TestClient, field: str, value: Any) -> None:
+    alone = ready.post(
         "/predict", content=json.dumps(EXAMPLE | {field: value}), headers={"content-type": "application/json"}
     )
-    answer = send(client, json.dumps([EXAMPLE, EXAMPLE | {field: value}, EXAMPLE]).encode())
+    answer = send(ready, json.dumps([EXAMPLE, EXAMPLE | {field: value}, EXAMPLE]).encode())
     assert answer.status_code == alone.status_code == 422
     (fault,), (expected,) = answer.json()["errors"], alone.json()["errors"]
     assert fault == expected | {"field": f"1.{field}"}
 
 
-def test_ten_faults_are_told(client: TestClient) -> None:
-    faults = send(client, json.dumps([{}] * 50).encode()).json()["errors"]
+def test_ten_faults_are_told(ready: TestClient) -> None:
+    faults = send(ready, json.dumps([{}] * 50).encode()).json()["errors"]
     assert [fault["field"] for fault in faults] == [f"0.{field}" for field in FIELDS][:10]
 
 
 @pytest.mark.parametrize("body", [b"", b"[", b"[]", b"{}", b"3", b"\xff", b"[3]", b"[" * 100_000])
-def test_what_is_no_array_of_rows_is_rejected(client: TestClient, body: bytes) -> None:
-    assert refusal(send(client, body))
+def test_what_is_no_array_of_rows_is_rejected(ready: TestClient, body: bytes) -> None:
+    assert refusal(send(ready, body))
 
 
 @pytest.mark.parametrize("form", ["", "text/plain", "application/x-www-form-urlencoded"])
-def test_another_form_is_told_which_there_are(client: TestClient, form: str) -> None:
+def test_another_form_is_told_which_there_are(ready: TestClient, form: str) -> None:
     expected = "expected application/json or text/csv or application/vnd.apache.arrow.stream"
-    assert expected in refusal(send(client, b"x", form), 415)
+    assert expected in refusal(send(ready, b"x", form), 415)
 
 
-def test_a_json_body_that_is_too_large_is_rejected(client: TestClient, wines: np.ndarray) -> None:
+def test_a_json_body_that_is_too_large_is_rejected(ready: TestClient, wines: np.ndarray) -> None:
     with limits(batch_bytes=5000):
-        assert refusal(send(client, to_json(wines)), 413) == "the body is larger than 5,000 bytes"
+        assert refusal(send(ready, to_json(wines)), 413) == "the body is larger than 5,000 bytes"
 
 
 def read_csv(content: bytes) -> tuple[list[str], np.ndarray]:
@@ -145,11 +109,11 @@ def read_csv(content: bytes) -> tuple[list[str], np.ndarray]:
 
 
 @pytest.mark.parametrize("separator", [",", ";"])
-def test_csv_is_answered_in_csv(client: TestClient, release: Pointer, wines: np.ndarray, separator: str) -> None:
-    plain = send(client, to_json(wines)).json()
-    answer = send(client, to_csv(wines, separator), "text/csv; charset=utf-8")
+def test_csv_is_answered_in_csv(ready: TestClient, shared_release: Pointer, wines: np.ndarray, separator: str) -> None:
+    plain = send(ready, to_json(wines)).json()
+    answer = send(ready, to_csv(wines, separator), "text/csv; charset=utf-8")
     assert answer.headers["content-type"].startswith(CSV)
-    assert answer.headers["x-release"] == release.id
+    assert answer.headers["x-release"] == shared_release.id
     names, table = read_csv(answer.content)
     assert names == [*(f"probability_{label}" for label in range(3, 9)), "predicted_quality"]
     assert table[:, -1].tolist() == plain["predicted_quality"]
@@ -157,36 +121,36 @@ def test_csv_is_answered_in_csv(client: TestClient, release: Pointer, wines: np.
     assert answer.content.splitlines()[1].endswith(b",5")
 
 
-def test_the_table_itself_is_answered_and_its_target_ignored(client: TestClient, data_csv: Path) -> None:
-    _, table = read_csv(send(client, data_csv.read_bytes(), CSV).content)
+def test_the_table_itself_is_answered_and_its_target_ignored(ready: TestClient, data_csv: Path) -> None:
+    _, table = read_csv(send(ready, data_csv.read_bytes(), CSV).content)
     assert len(table) == 1599
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64"])
-def test_arrow_is_answered_in_arrow(client: TestClient, release: Pointer, wines: np.ndarray, kind: str) -> None:
-    plain = send(client, to_json(wines)).json()
-    answer = send(client, to_arrow(wines, 300, kind), ARROW)
-    assert (answer.headers["content-type"], answer.headers["x-release"]) == (ARROW, release.id)
+def test_arrow_is_answered_in_arrow(ready: TestClient, shared_release: Pointer, wines: np.ndarray, kind: str) -> None:
+    plain = send(ready, to_json(wines)).json()
+    answer = send(ready, to_arrow(wines, 300, kind), ARROW)
+    assert (answer.headers["content-type"], answer.headers["x-release"]) == (ARROW, shared_release.id)
     table = pa.ipc.open_stream(answer.content).read_all()
     assert table.column_names == [*(f"probability_{label}" for label in range(3, 9)), "predicted_quality"]
     assert table["predicted_quality"].to_pylist() == plain["predicted_quality"]
     assert table["probability_6"].to_pylist() == pytest.approx([row[3] for row in plain["probabilities"]])
 
 
-def test_an_arrow_stream_without_rows_has_an_answer_without_rows(client: TestClient, wines: np.ndarray) -> None:
-    answer = send(client, to_arrow(wines[:0]), ARROW)
+def test_an_arrow_stream_without_rows_has_an_answer_without_rows(ready: TestClient, wines: np.ndarray) -> None:
+    answer = send(ready, to_arrow(wines[:0]), ARROW)
     assert pa.ipc.open_stream(answer.content).read_all().num_rows == 0
 
 
 @pytest.mark.parametrize("form", ["application/json", CSV, ARROW])
-def test_every_row_is_counted(client: TestClient, release: Pointer, wines: np.ndarray, form: str) -> None:
+def test_every_row_is_counted(ready: TestClient, shared_release: Pointer, wines: np.ndarray, form: str) -> None:
     def count() -> float:
-        lines = [line for line in client.get("/metrics").text.splitlines() if f'release="{release.id}"' in line]
+        lines = [line for line in ready.get("/metrics").text.splitlines() if f'release="{shared_release.id}"' in line]
         return sum(float(line.split()[1]) for line in lines if line.startswith("wine_predictions_total{"))
 
     before = count()
     body = {"application/json": to_json, CSV: to_csv, ARROW: to_arrow}[form](wines)
-    assert send(client, body, form).is_success
+    assert send(ready, body, form).is_success
     assert count() == before + 1000
 
 
@@ -208,9 +172,9 @@ def test_every_row_is_counted(client: TestClient, release: Pointer, wines: np.nd
     ],
 )
 def test_csv_that_is_wrong_from_the_start_is_named_by_line_and_column(
-    client: TestClient, body: bytes, words: str
+    ready: TestClient, body: bytes, words: str
 ) -> None:
-    assert words in refusal(send(client, body, CSV))
+    assert words in refusal(send(ready, body, CSV))
 
 
 def test_two_lines_whose_values_are_shifted_are_not_taken_for_rows() -> None:
@@ -281,26 +245,24 @@ def spoil(body: bytes, place: int, value: bytes) -> bytes:
         (b"\xff\xff\xff\xff\xff\xff\x00\x00" + bytes(65_535), "not an Arrow IPC stream|broken"),
     ],
 )
-def test_arrow_that_is_broken_is_rejected(client: TestClient, body: bytes, words: str) -> None:
-    detail = refusal(send(client, body, ARROW))
+def test_arrow_that_is_broken_is_rejected(ready: TestClient, body: bytes, words: str) -> None:
+    detail = refusal(send(ready, body, ARROW))
     assert any(word in detail for word in words.split("|")), detail
 
 
-def test_an_arrow_batch_that_is_too_large_or_lacks_values_is_rejected(client: TestClient, wines: np.ndarray) -> None:
+def test_an_arrow_batch_that_is_too_large_or_lacks_values_is_rejected(ready: TestClient, wines: np.ndarray) -> None:
     with limits(batch_bytes=5000):
-        assert "a record batch has 44,000 bytes, expected 5,000 at most" in refusal(
-            send(client, to_arrow(wines), ARROW)
-        )
+        assert "a record batch has 44,000 bytes, expected 5,000 at most" in refusal(send(ready, to_arrow(wines), ARROW))
     for column in (pa.array([1.0, None]), pa.array(["1", "2"]), pa.array([1, 2]).dictionary_encode()):
         out = io.BytesIO()
         table = pa.table({field: column for field in FIELDS})
         with pa.ipc.new_stream(out, table.schema) as writer:
             writer.write_table(table)
-        assert "column 'fixed_acidity'" in refusal(send(client, out.getvalue(), ARROW))
+        assert "column 'fixed_acidity'" in refusal(send(ready, out.getvalue(), ARROW))
 
 
-def test_the_documentation_shows_all_three_forms(client: TestClient) -> None:
-    openapi = client.get("/openapi.json").json()
+def test_the_documentation_shows_all_three_forms(ready: TestClient) -> None:
+    openapi = ready.get("/openapi.json").json()
     content = openapi["paths"][BATCH]["post"]["requestBody"]["content"]
     assert list(content) == ["application/json", CSV, ARROW]
     assert content["application/json"]["schema"]["items"]["$ref"].endswith("/Wine")

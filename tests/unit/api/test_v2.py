@@ -1,11 +1,7 @@
-"""The Open Inference Protocol, by a client in the same process, from a release in a real bucket."""
+"""The Open Inference Protocol, by a ready in the same process, from a release in a real bucket."""
 
 import json
-import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -17,9 +13,7 @@ from fastapi.testclient import TestClient
 from src.api.app import app
 from src.core.pointer import Pointer
 from src.core.wine import EXAMPLE, FEATURES
-from src.registry import Registry
-from tests.conftest import new_bucket
-from tests.support.services import Service, eventually
+from tests.unit.api.conftest import limits
 
 INFER = "/v2/models/wine/infer"
 WINE = list(EXAMPLE.values())
@@ -27,42 +21,12 @@ OTHER = [wine * 0.95 for wine in WINE]
 BINARY = "inference-header-content-length"
 
 
-@pytest.fixture(scope="module")
-def release(store: Service, training: tuple[list[Pointer], dict[str, bytes]]) -> Iterator[Pointer]:
-    """Promote a release in a bucket that the module shares."""
-    (pointer, *_), objects = training
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        bucket = new_bucket(store, monkeypatch)
-        for key, content in objects.items():
-            bucket.put(key, content)
-        Registry(bucket).promote(pointer, "first", "test", {})
-        yield pointer
-
-
-@pytest.fixture(scope="module")
-def client(release: Pointer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """Return a client whose API serves the release."""
-    settings = {"API_CACHE": str(tmp_path_factory.mktemp("cache")), "API_POLL_SECONDS": "0.05"}
-    with patch.dict(os.environ, settings), TestClient(app, raise_server_exceptions=False) as client:
-        eventually(lambda: client.get("/readiness").is_success)
-        yield client
-
-
-@contextmanager
-def limits(**changed: Any) -> Iterator[None]:
-    """Let other limits hold until the block ends."""
-    before = app.state.limits
-    app.state.limits = replace(before, **changed)
-    yield
-    app.state.limits = before
-
-
 def tensor(**changed: Any) -> dict[str, Any]:
     return {"name": "features", "shape": [2, 11], "datatype": "FP32", "data": WINE + OTHER} | changed
 
 
-def ask(client: TestClient, *inputs: Any, **rest: Any) -> dict[str, Any]:
-    answer = client.post(INFER, json={"inputs": list(inputs), **rest})
+def ask(ready: TestClient, *inputs: Any, **rest: Any) -> dict[str, Any]:
+    answer = ready.post(INFER, json={"inputs": list(inputs), **rest})
     assert answer.status_code == 200, answer.text
     content: dict[str, Any] = answer.json()
     return content
@@ -76,9 +40,9 @@ def refusal(answer: httpx2.Response, status: int = 400) -> str:
     return error
 
 
-def test_a_tensor_of_rows_is_answered_with_labels_and_probabilities(client: TestClient, release: Pointer) -> None:
-    answer = ask(client, tensor(), id="42")
-    assert (answer["model_name"], answer["model_version"], answer["id"]) == ("wine", release.id, "42")
+def test_a_tensor_of_rows_is_answered_with_labels_and_probabilities(ready: TestClient, shared_release: Pointer) -> None:
+    answer = ask(ready, tensor(), id="42")
+    assert (answer["model_name"], answer["model_version"], answer["id"]) == ("wine", shared_release.id, "42")
     label, probabilities = answer["outputs"]
     assert (label["name"], label["datatype"], label["shape"]) == ("label", "INT64", [2])
     assert (probabilities["name"], probabilities["datatype"], probabilities["shape"]) == (
@@ -86,13 +50,13 @@ def test_a_tensor_of_rows_is_answered_with_labels_and_probabilities(client: Test
         "FP32",
         [2, 6],
     )
-    one = client.post("/predict", json=EXAMPLE).json()
+    one = ready.post("/predict", json=EXAMPLE).json()
     assert label["data"][0] == one["predicted_quality"]
     assert probabilities["data"][:6] == pytest.approx(list(one["probabilities"].values()), abs=1e-6)
 
 
-def test_without_an_id_none_is_given(client: TestClient) -> None:
-    assert "id" not in ask(client, tensor())
+def test_without_an_id_none_is_given(ready: TestClient) -> None:
+    assert "id" not in ask(ready, tensor())
 
 
 @pytest.mark.parametrize(
@@ -110,26 +74,26 @@ def test_without_an_id_none_is_given(client: TestClient) -> None:
         ],
     ],
 )
-def test_the_same_rows_in_another_form_have_the_same_answer(client: TestClient, same: list[Any]) -> None:
-    assert ask(client, *same) == ask(client, tensor())
+def test_the_same_rows_in_another_form_have_the_same_answer(ready: TestClient, same: list[Any]) -> None:
+    assert ask(ready, *same) == ask(ready, tensor())
 
 
-def test_the_outputs_that_are_asked_for_are_given(client: TestClient) -> None:
-    (output,) = ask(client, tensor(), outputs=[{"name": "probabilities"}])["outputs"]
+def test_the_outputs_that_are_asked_for_are_given(ready: TestClient) -> None:
+    (output,) = ask(ready, tensor(), outputs=[{"name": "probabilities"}])["outputs"]
     assert output["name"] == "probabilities"
 
 
 @pytest.mark.parametrize(("datatype", "code"), [("FP32", "f"), ("FP64", "d")])
 @pytest.mark.parametrize("asked", [{"parameters": {"binary_data_output": True}}, "each"])
-def test_tensors_may_be_binary_both_ways(client: TestClient, datatype: str, code: str, asked: Any) -> None:
+def test_tensors_may_be_binary_both_ways(ready: TestClient, datatype: str, code: str, asked: Any) -> None:
     data = struct.pack(f"<22{code}", *WINE, *OTHER)
     one = {"name": "features", "shape": [2, 11], "datatype": datatype, "parameters": {"binary_data_size": len(data)}}
     names = [{"name": "label"}, {"name": "probabilities", "parameters": {"binary_data": True}}]
     head = json.dumps({"inputs": [one], **({"outputs": names} if asked == "each" else asked)}).encode()
-    answer = client.post(INFER, content=head + data, headers={BINARY: str(len(head))})
+    answer = ready.post(INFER, content=head + data, headers={BINARY: str(len(head))})
     length = int(answer.headers[BINARY])
     label, probabilities = json.loads(answer.content[:length])["outputs"]
-    plain_label, plain = ask(client, tensor())["outputs"]
+    plain_label, plain = ask(ready, tensor())["outputs"]
     rest = answer.content[length:]
     if asked != "each":
         assert label["parameters"]["binary_data_size"] == 16
@@ -165,9 +129,9 @@ def test_tensors_may_be_binary_both_ways(client: TestClient, datatype: str, code
         ({"inputs": [tensor(parameters={"binary_data_size": 88})]}, "takes 88, and 0 are left"),
     ],
 )
-def test_what_is_not_of_the_protocol_is_told_in_its_own_form(client: TestClient, bad: Any, words: str) -> None:
+def test_what_is_not_of_the_protocol_is_told_in_its_own_form(ready: TestClient, bad: Any, words: str) -> None:
     body = bad if isinstance(bad, bytes) else json.dumps(bad).encode()
-    assert words in refusal(client.post(INFER, content=body))
+    assert words in refusal(ready.post(INFER, content=body))
 
 
 @pytest.mark.parametrize(
@@ -179,31 +143,31 @@ def test_what_is_not_of_the_protocol_is_told_in_its_own_form(client: TestClient,
     ],
 )
 def test_what_predict_rejects_is_named_by_row_and_feature(
-    client: TestClient, column: int, value: float, fault: str
+    ready: TestClient, column: int, value: float, fault: str
 ) -> None:
     bad = OTHER[:column] + [value] + OTHER[column + 1 :]
-    assert fault in refusal(client.post(INFER, json={"inputs": [tensor(data=WINE + bad)]}))
+    assert fault in refusal(ready.post(INFER, json={"inputs": [tensor(data=WINE + bad)]}))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_no_number_is_named_where_binary_tensors_can_spell_it(client: TestClient, value: float) -> None:
+def test_what_is_no_number_is_named_where_binary_tensors_can_spell_it(ready: TestClient, value: float) -> None:
     data = np.array([WINE, OTHER, WINE[:5] + [value] + WINE[6:]] * 1000, "<f4").tobytes()
     one = {"name": "x", "shape": [3000, 11], "datatype": "FP32", "parameters": {"binary_data_size": len(data)}}
     head = json.dumps({"inputs": [one]}).encode()
-    error = refusal(client.post(INFER, content=head + data, headers={BINARY: str(len(head))}))
+    error = refusal(ready.post(INFER, content=head + data, headers={BINARY: str(len(head))}))
     assert error.startswith(f"row 2: free_sulfur_dioxide: {value}, expected 0 to")
     assert error.count("row") == 10
 
 
 @pytest.mark.parametrize("length", [b"-1", b"99999", b"x", "²".encode()])
-def test_a_length_that_cannot_be_is_rejected(client: TestClient, length: bytes) -> None:
+def test_a_length_that_cannot_be_is_rejected(ready: TestClient, length: bytes) -> None:
     body = json.dumps({"inputs": [tensor()]}).encode()
-    assert "content-length" in refusal(client.post(INFER, content=body, headers={BINARY.encode(): length}))
+    assert "content-length" in refusal(ready.post(INFER, content=body, headers={BINARY.encode(): length}))
 
 
-def test_bytes_that_no_tensor_names_are_rejected(client: TestClient) -> None:
+def test_bytes_that_no_tensor_names_are_rejected(ready: TestClient) -> None:
     body = json.dumps({"inputs": [tensor()]}).encode()
-    answer = client.post(INFER, content=body + b"1234", headers={BINARY: str(len(body))})
+    answer = ready.post(INFER, content=body + b"1234", headers={BINARY: str(len(body))})
     assert refusal(answer) == "4 bytes follow the last binary tensor"
 
 
@@ -217,61 +181,61 @@ def test_bytes_that_no_tensor_names_are_rejected(client: TestClient) -> None:
         ("/v2/nothing", "there is no GET /v2/nothing"),
     ],
 )
-def test_another_model_or_version_is_not_found(client: TestClient, path: str, words: str) -> None:
-    assert words in refusal(client.get(path), 404)
+def test_another_model_or_version_is_not_found(ready: TestClient, path: str, words: str) -> None:
+    assert words in refusal(ready.get(path), 404)
 
 
-def test_the_release_is_the_version(client: TestClient, release: Pointer) -> None:
-    place = f"/v2/models/wine/versions/{release.id}"
+def test_the_release_is_the_version(ready: TestClient, shared_release: Pointer) -> None:
+    place = f"/v2/models/wine/versions/{shared_release.id}"
     body = {"inputs": [tensor()]}
-    assert client.post(f"{place}/infer", json=body).json() == client.post(INFER, json=body).json()
-    assert client.get(f"{place}/ready").json() == {"name": "wine", "ready": True}
-    assert client.get(place).json()["versions"] == [release.id]
-    assert refusal(client.post("/v2/models/wine/versions/0/infer", json=body), 404)
+    assert ready.post(f"{place}/infer", json=body).json() == ready.post(INFER, json=body).json()
+    assert ready.get(f"{place}/ready").json() == {"name": "wine", "ready": True}
+    assert ready.get(place).json()["versions"] == [shared_release.id]
+    assert refusal(ready.post("/v2/models/wine/versions/0/infer", json=body), 404)
 
 
-def test_server_and_model_say_what_they_are(client: TestClient) -> None:
-    assert client.get("/v2").json()["extensions"] == ["binary_tensor_data"]
-    assert client.get("/v2/health/live").json() == {"live": True}
-    assert client.get("/v2/health/ready").json() == {"ready": True}
-    model = client.get("/v2/models/wine").json()
+def test_server_and_model_say_what_they_are(ready: TestClient) -> None:
+    assert ready.get("/v2").json()["extensions"] == ["binary_tensor_data"]
+    assert ready.get("/v2/health/live").json() == {"live": True}
+    assert ready.get("/v2/health/ready").json() == {"ready": True}
+    model = ready.get("/v2/models/wine").json()
     assert model["inputs"] == [{"name": "features", "datatype": "FP32", "shape": [-1, 11]}]
     assert [(one["name"], one["shape"]) for one in model["outputs"]] == [("label", [-1]), ("probabilities", [-1, 6])]
 
 
-def test_a_server_that_leaves_or_has_no_release_is_not_ready(client: TestClient) -> None:
+def test_a_server_that_leaves_or_has_no_release_is_not_ready(ready: TestClient) -> None:
     app.state.is_leaving = True
-    assert "about to stop" in refusal(client.get("/v2/health/ready"))
+    assert "about to stop" in refusal(ready.get("/v2/health/ready"))
     app.state.is_leaving = False
     champion = app.state.champion
     with patch.object(champion, "live", None):
-        assert refusal(client.get("/v2/health/ready"))
-        assert refusal(client.get("/v2/models/wine/ready"), 503)
-        assert refusal(client.post(INFER, json={"inputs": [tensor()]}), 503)
+        assert refusal(ready.get("/v2/health/ready"))
+        assert refusal(ready.get("/v2/models/wine/ready"), 503)
+        assert refusal(ready.post(INFER, json={"inputs": [tensor()]}), 503)
 
 
 @pytest.mark.parametrize("in_chunks", [False, True])
-def test_a_body_that_is_too_large_is_rejected_in_the_protocol_s_form(client: TestClient, in_chunks: bool) -> None:
+def test_a_body_that_is_too_large_is_rejected_in_the_protocol_s_form(ready: TestClient, in_chunks: bool) -> None:
     body = json.dumps({"inputs": [tensor()]}).ljust(5001).encode()
     with limits(batch_bytes=5000):
-        answer = client.post(INFER, content=iter([body[:1000], body[1000:]]) if in_chunks else body)
+        answer = ready.post(INFER, content=iter([body[:1000], body[1000:]]) if in_chunks else body)
     assert refusal(answer, 413) == "the body is larger than 5,000 bytes"
 
 
-def test_many_rows_are_counted_and_answered_as_they_are_alone(client: TestClient, release: Pointer) -> None:
+def test_many_rows_are_counted_and_answered_as_they_are_alone(ready: TestClient, shared_release: Pointer) -> None:
     def count() -> float:
-        lines = [line for line in client.get("/metrics").text.splitlines() if f'release="{release.id}"' in line]
+        lines = [line for line in ready.get("/metrics").text.splitlines() if f'release="{shared_release.id}"' in line]
         return sum(float(line.split()[1]) for line in lines if line.startswith("wine_predictions_total{"))
 
     before = count()
-    alone = ask(client, tensor())["outputs"][1]["data"]
-    many = ask(client, tensor(shape=[5000, 11], data=(WINE + OTHER) * 2500))["outputs"][1]["data"]
+    alone = ask(ready, tensor())["outputs"][1]["data"]
+    many = ask(ready, tensor(shape=[5000, 11], data=(WINE + OTHER) * 2500))["outputs"][1]["data"]
     assert many == pytest.approx(alone * 2500, abs=1e-6)
     assert count() == before + 5002
 
 
-def test_the_documentation_has_the_specification_s_objects(client: TestClient) -> None:
-    openapi = client.get("/openapi.json").json()
+def test_the_documentation_has_the_specification_s_objects(ready: TestClient) -> None:
+    openapi = ready.get("/openapi.json").json()
     schemas = openapi["components"]["schemas"]
     fields = {
         "metadata_server_response": "name version extensions",
@@ -289,4 +253,4 @@ def test_the_documentation_has_the_specification_s_objects(client: TestClient) -
     infer = openapi["paths"]["/v2/models/{model_name}/versions/{model_version}/infer"]["post"]
     assert [one["name"] for one in infer["parameters"]] == ["model_name", "model_version"]
     assert infer["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/inference_request")
-    assert ask(client, *schemas["inference_request"]["example"]["inputs"])["outputs"][0]["data"] == [5]
+    assert ask(ready, *schemas["inference_request"]["example"]["inputs"])["outputs"][0]["data"] == [5]
