@@ -103,7 +103,7 @@ def test_one_that_is_killed_is_missed_by_its_own_clients_alone_and_replaced(two:
     stopped.set()
     for asker in askers:
         asker.join()
-    assert len(failed) == 1
+    assert len(failed - {""}) == 1  # who was not answered yet knows no worker
     assert "another takes its place" in two.log.read_text()
     assert count(metrics(two), r"wine_predictions_total\{.*?\}") >= 100
 
