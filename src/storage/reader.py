@@ -1,4 +1,4 @@
-"""Reads of the bucket through obstore, for a service that only reads: its client takes a quarter of boto3's memory."""
+"""The bucket through obstore, for a service that reads releases and logs predictions: a quarter of boto3's memory."""
 
 import os
 import re
@@ -71,8 +71,32 @@ class Reader:
                 raise StoreError(f"there is no bucket {self.name}") from error
             raise MissingError(f"bucket {self.name} lacks {key}") from error
         except (BaseError, OSError) as error:
-            told = TIMES.sub(" ", str(error).partition("\n")[0])
-            raise StoreError(f"the store does not answer, or rejects: {told}") from error
+            raise _tell(error) from error
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object."""
+        from obstore.exceptions import BaseError
+
+        try:
+            self.store.put(key, content)
+        except (BaseError, OSError) as error:
+            raise _tell(error) from error
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the keys below ``prefix``, sorted."""
+        from obstore.exceptions import BaseError
+
+        folder = prefix.rpartition("/")[0]  # obstore lists whole folders
+        try:
+            pages = self.store.list(folder or None)
+            return sorted(one["path"] for page in pages for one in page if one["path"].startswith(prefix))
+        except (BaseError, OSError) as error:
+            raise _tell(error) from error
+
+
+def _tell(error: Exception) -> StoreError:
+    told = TIMES.sub(" ", str(error).partition("\n")[0])
+    return StoreError(f"the store does not answer, or rejects: {told}")
 
 
 def _find(*names: str) -> str | None:

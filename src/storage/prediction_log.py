@@ -1,0 +1,166 @@
+"""The prediction log and its labels in the bucket: where they lie, and how they are read in whatever state."""
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Protocol
+
+from src.core.prediction_record import (
+    PROCESS,
+    Label,
+    Prediction,
+    R,
+    encode,
+    find_time,
+    read_line,
+    sort_key,
+)
+from src.errors import FormatError, IntegrityError
+
+PREDICTIONS, LABELS = "predictions/", "labels/"
+ENDING = ".jsonl.gz"
+MAX_PART_BYTES = 64 * 2**20  # of one object, compressed
+MAX_UNPACKED = 2**30  # of one object; what a worker sends has a hundredth
+MOST_FAULTS = 20  # of one read that are worded
+GZIP = zlib.MAX_WBITS | 16
+CHUNK = 2**20
+
+
+class Store(Protocol):
+    """What is asked of the bucket: :class:`src.storage.bucket.Bucket` and the API's own reader both do it."""
+
+    def get(self, key: str, limit: int) -> bytes:
+        """Return an object's bytes."""
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object."""
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the keys below a prefix, sorted."""
+
+
+@dataclass
+class Faults:
+    """What of a log could not be read: its number, and the first few in words, each with the object's key."""
+
+    count: int = 0
+    told: list[str] = field(default_factory=list)
+
+    def add(self, where: str, what: object) -> None:
+        """Note one."""
+        self.count += 1
+        if len(self.told) < MOST_FAULTS:
+            self.told.append(f"{where}: {what}")
+
+
+def name_part(first: str) -> str:
+    """Return the key of the object whose first prediction has this id: all are one worker's, and of one hour (UTC)."""
+    return f"{_worker_prefix(first)}{first}{ENDING}"
+
+
+def read_day(store: Store, day: date, faults: Faults) -> Iterator[Prediction]:
+    """Yield each prediction of a day (UTC), as far as it can be read; what cannot is added to ``faults``.
+
+    Raises:
+        StoreError: the bucket cannot be reached.
+
+    """
+    for key in store.list(f"{PREDICTIONS}date={day:%Y-%m-%d}/"):
+        yield from read_part(store, key, faults)
+
+
+def read_part(store: Store, key: str, faults: Faults) -> Iterator[Prediction]:
+    """Yield the predictions of one object; see :func:`read_day`."""
+    try:
+        content = store.get(key, MAX_PART_BYTES)
+    except IntegrityError as error:
+        faults.add(key, error)
+        return
+    yield from read_lines(Prediction, _unpack(content, key, faults), key, faults)
+
+
+def find_predictions(store: Store, ids: Iterable[str], faults: Faults) -> dict[str, Prediction]:
+    """Return those of these predictions that the bucket holds, by their ids."""
+    wanted: dict[str, list[str]] = {}
+    for one in ids:
+        wanted.setdefault(_worker_prefix(one), []).append(one)
+    found: dict[str, Prediction] = {}
+    for prefix, of_hour in wanted.items():
+        for key in _choose_parts(store.list(prefix), of_hour):
+            found |= {one.id: one for one in read_part(store, key, faults) if one.id in of_hour}
+    return found
+
+
+def read_labels(store: Store, day: date, faults: Faults) -> dict[str, Label]:
+    """Return the labels of a day's predictions by their ids; where one has two, the first that was told stands."""
+    labels: dict[str, Label] = {}
+    for key in store.list(_label_folder(day)):
+        for label in read_lines(Label, [store.get(key, MAX_PART_BYTES)], key, faults):
+            labels.setdefault(label.id, label)
+    return labels
+
+
+def write_labels(store: Store, labels: Sequence[Label]) -> None:
+    """Write labels that were checked, those of each day's predictions as one object, named after the first."""
+    by_day: dict[date, list[Label]] = {}
+    for label in labels:
+        by_day.setdefault(find_time(label.id).date(), []).append(label)
+    for day, some in by_day.items():
+        moment = datetime.fromisoformat(some[0].time)
+        key = f"{_label_folder(day)}{moment:%Y%m%dT%H%M%S%f}-{some[0].id}.jsonl"
+        store.put(key, b"".join(encode(label) + b"\n" for label in some))
+
+
+def read_lines(kind: type[R], chunks: Iterable[bytes], where: str, faults: Faults) -> Iterator[R]:
+    """Yield the records of a file that came in ``chunks``; a line that is none is a fault, newer ones are one."""
+    number, rest = 0, b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            number += 1
+            try:
+                yield read_line(kind, line)
+            except FormatError as error:
+                faults.add(where, error)
+                return
+            except IntegrityError as error:
+                faults.add(f"{where}, line {number}", error)
+    if rest:
+        faults.add(f"{where}, line {number + 1}", "it is cut short")
+
+
+def _unpack(content: bytes, where: str, faults: Faults) -> Iterator[bytes]:
+    unpacked = 0
+    while content:
+        packed = zlib.decompressobj(GZIP)
+        try:
+            while not packed.eof:
+                chunk = packed.decompress(content, CHUNK)
+                content = packed.unconsumed_tail
+                unpacked += len(chunk)
+                yield chunk
+                if unpacked > MAX_UNPACKED:
+                    raise IntegrityError(f"it unpacks to more than {MAX_UNPACKED} bytes")
+                if not chunk and not content and not packed.eof:
+                    raise IntegrityError("the file is cut short")
+        except (zlib.error, IntegrityError) as error:
+            faults.add(where, error)
+            return
+        content = packed.unused_data
+
+
+def _choose_parts(keys: Sequence[str], ids: Iterable[str]) -> list[str]:
+    """Return the keys of one worker's objects that may hold these predictions: of each the last that began before."""
+    starts = [(sort_key(key.rpartition("/")[2].removesuffix(ENDING).partition("-")[2]), key) for key in keys]
+    chosen = {max((one for one in starts if one[0] <= sort_key(wanted)), default=(None, None))[1] for wanted in ids}
+    return sorted(filter(None, chosen))
+
+
+def _worker_prefix(prediction: str) -> str:
+    moment = find_time(prediction)
+    return f"{PREDICTIONS}date={moment:%Y-%m-%d}/hour={moment:%H}/{prediction[PROCESS]}-"
+
+
+def _label_folder(day: date) -> str:
+    return f"{LABELS}date={day:%Y-%m-%d}/"
