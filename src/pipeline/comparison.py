@@ -17,7 +17,8 @@ class Comparison:
     """Whether to promote the challenger, and why; ``metrics`` of "challenger" and "champion" are of the same test rows.
 
     ``champion`` is None before the first promotion. What was not compared has no metrics of the champion, and no
-    ``intervals`` of the differences. ``looks`` says how many releases these test rows have judged, this one included.
+    ``intervals`` of the differences. ``looks`` says how many releases these test rows have judged, this one included;
+    ``replay`` what a better challenger would have answered of the logged traffic.
     """
 
     promote: bool
@@ -27,6 +28,7 @@ class Comparison:
     metrics: Mapping[str, Metrics]
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     looks: int = 1
+    replay: Mapping[str, Metrics] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, fit for XCom."""
@@ -39,9 +41,9 @@ class Comparison:
         return cls(**{**content, "intervals": intervals})
 
     def list_figures(self) -> dict[str, Metrics]:
-        """Return both sides' metrics, and the ends "low" and "high" of the differences, for the registry's event."""
+        """Return both sides' metrics, the ends "low" and "high" of the differences, and the replay, for the event."""
         ends = {end: {name: getattr(one, end) for name, one in self.intervals.items()} for end in Interval._fields}
-        return {**self.metrics, **(ends if self.intervals else {})}
+        return {**self.metrics, **(ends if self.intervals else {}), **self.replay}
 
     def to_text(self) -> str:
         """Return both sides' metrics and what chance allows as a table for a terminal or a log."""

@@ -1,17 +1,23 @@
 """The gate: what keeps a challenger from becoming the champion, and how the two compare on the same held-out wines."""
 
+import logging
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import pandas as pd
 
-from src.config import PROMOTION_RULE
+from src.config import PROMOTION_RULE, REPLAY_RULE
 from src.core import dataset, metrics, wine
 from src.core.metrics import Answers, Decision
 from src.core.release import Release
+from src.core.replay import Replay, Wines, replay
 from src.errors import IntegrityError, MissingError
 from src.pipeline.comparison import Comparison
 from src.registry import Registry
+from src.storage.bucket import Bucket
+from src.storage.prediction_log import Faults, read_labels_of, read_latest
 
+log = logging.getLogger(__name__)
 PROMOTE = "python -m src.registry promote"
 
 
@@ -63,17 +69,34 @@ def answer(release: Release, table: pd.DataFrame) -> Answers:
     return Answers(*release.model.predict(table[dataset.FEATURE_NAMES].to_numpy()))
 
 
-def find_veto(registry: Registry, comparison: Comparison) -> Decision | None:
-    """Decide against a better challenger where a person took it back, or its test rows have judged too many."""
+def replay_traffic(bucket: Bucket, challenger: Release, champion: Release) -> Replay | None:
+    """Score both on the latest logged traffic; None where there is none."""
+    faults = Faults()
+    rule, today = REPLAY_RULE, datetime.now(UTC).date()
+    predictions = read_latest(bucket, today, rule.days, rule.rows, faults)
+    labels = {one.id: one.label for one in read_labels_of(bucket, predictions, faults)}
+    for fault in faults.told:
+        log.warning("not replayed: %s", fault)
+    return replay(challenger, champion, Wines.gather(predictions, labels)) if predictions else None
+
+
+def find_veto(registry: Registry, comparison: Comparison, replayed: Replay | None) -> Decision | None:
+    """Decide against a better challenger where it was taken back, its test rows judged too many, or traffic objects."""
     by_hand = f"promote it by hand with: {PROMOTE} {comparison.release}"
     if registry.is_rolled_back(comparison.release):
-        return Decision(False, f"{comparison.release} was rolled back by a person; {by_hand}")
+        return Decision(False, f"{comparison.release} was rolled back; {by_hand}")
     if comparison.looks > PROMOTION_RULE.looks:
         return Decision(
             False,
             f"{comparison.reason}; but the same held-out {wine.NAME}s have judged "
             f"{comparison.looks} releases, more than {PROMOTION_RULE.looks}, so that chance may speak; "
             f"bring fresh ones with: make data CSV=path; or {by_hand}",
+        )
+    if replayed and replayed.rows >= REPLAY_RULE.least_rows and replayed.disagreement > REPLAY_RULE.max_disagreement:
+        return Decision(
+            False,
+            f"{comparison.reason}; but {replayed.to_text()}; above {REPLAY_RULE.max_disagreement:.0%} "
+            f"(max_disagreement in src/config.py) it is held for a person: {by_hand}",
         )
     return None
 

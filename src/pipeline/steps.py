@@ -229,7 +229,12 @@ def _compare(registry: Registry, tested: Pointer, split: Split) -> Comparison:
             rows.add(str(theirs.provenance.test["md5"]))  # what is left of today's rows was among them
     comparison = gate.compare(tested.id, champion.id, mine, theirs, test)
     comparison = replace(comparison, looks=gate.count_looks(registry, tested.id, rows))
-    veto = gate.find_veto(registry, comparison) if comparison.promote else None
+    if not comparison.promote:
+        return comparison
+    replayed = gate.replay_traffic(registry.bucket, mine, theirs)
+    log.info("replay: %s", replayed.to_text() if replayed else "no traffic was logged")
+    comparison = replace(comparison, replay=replayed.list_figures() if replayed else {})
+    veto = gate.find_veto(registry, comparison, replayed)
     return replace(comparison, **asdict(veto)) if veto else comparison
 
 

@@ -148,22 +148,28 @@ class Registry:
 
         return self._change(PROMOTE, by, metrics, choose)
 
-    def rollback(self, release_id: str | None, by: str) -> Promotion:
+    def rollback(
+        self, release_id: str | None, by: str, why: str | None = None, replacing: str = ANY_CHAMPION
+    ) -> Promotion:
         """Make an earlier release the champion again: ``release_id``, or the one that the champion replaced.
 
+        ``replacing`` is the id of the champion that is to go; ``why`` is added to the reason.
+
         Raises:
-            RegistryError: there is nothing to go back to.
+            RegistryError: there is nothing to go back to, or the champion is another one by now.
 
         """
 
         def choose(state: _State) -> tuple[Pointer, str]:
             if state.last is None:
                 raise RegistryError("there is no champion yet, so nothing to roll back; make one with: make run")
+            if replacing not in (ANY_CHAMPION, state.last.release):
+                raise RegistryError(f"champion is {state.last.release}, {replacing} was to go")
             pointer = self.find(release_id or _find_replaced(self.history(), state.last.release))
             if state.champion and state.champion.id == pointer.id:
                 raise RegistryError(f"{pointer.id} is the champion already")
             self.load(pointer)
-            return pointer, f"rolled back from {state.last.release}"
+            return pointer, f"rolled back from {state.last.release}" + (f": {why}" if why else "")
 
         return self._change(ROLLBACK, by, {}, choose)
 

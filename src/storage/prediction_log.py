@@ -3,7 +3,8 @@
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from operator import attrgetter
 from typing import Protocol
 
 from src.core.prediction_record import (
@@ -70,6 +71,18 @@ def read_day(store: Store, day: date, faults: Faults) -> Iterator[Prediction]:
         yield from read_part(store, key, faults)
 
 
+def read_latest(store: Store, today: date, days: int, most: int, faults: Faults) -> list[Prediction]:
+    """Return the latest predictions of so many days, at most ``most``; a part of an hour is read as a whole."""
+    latest: list[Prediction] = []
+    for back in range(days):
+        keys = store.list(f"{PREDICTIONS}date={today - timedelta(days=back):%Y-%m-%d}/")
+        for key in sorted(keys, key=_first_of, reverse=True):
+            latest += read_part(store, key, faults)
+            if len(latest) >= most:
+                return sorted(latest, key=attrgetter("id"))[-most:]
+    return sorted(latest, key=attrgetter("id"))
+
+
 def read_part(store: Store, key: str, faults: Faults) -> Iterator[Prediction]:
     """Yield the predictions of one object; see :func:`read_day`."""
     try:
@@ -99,6 +112,13 @@ def read_labels(store: Store, day: date, faults: Faults) -> dict[str, Label]:
         for label in read_lines(Label, [store.get(key, MAX_PART_BYTES)], key, faults):
             labels.setdefault(label.id, label)
     return labels
+
+
+def read_labels_of(store: Store, predictions: Iterable[Prediction], faults: Faults) -> list[Label]:
+    """Return the labels that these predictions have."""
+    ids = {one.id for one in predictions}
+    days = {find_time(one).date() for one in ids}
+    return [label for day in sorted(days) for one, label in read_labels(store, day, faults).items() if one in ids]
 
 
 def write_labels(store: Store, labels: Sequence[Label]) -> None:
@@ -152,9 +172,14 @@ def _unpack(content: bytes, where: str, faults: Faults) -> Iterator[bytes]:
 
 def _choose_parts(keys: Sequence[str], ids: Iterable[str]) -> list[str]:
     """Return the keys of one worker's objects that may hold these predictions: of each the last that began before."""
-    starts = [(sort_key(key.rpartition("/")[2].removesuffix(ENDING).partition("-")[2]), key) for key in keys]
+    starts = [(sort_key(_first_of(key)), key) for key in keys]
     chosen = {max((one for one in starts if one[0] <= sort_key(wanted)), default=(None, None))[1] for wanted in ids}
     return sorted(filter(None, chosen))
+
+
+def _first_of(key: str) -> str:
+    """Return the id that an object's name says is its first."""
+    return key.rpartition("/")[2].removesuffix(ENDING).partition("-")[2]
 
 
 def _worker_prefix(prediction: str) -> str:

@@ -12,12 +12,12 @@ from src.storage.bucket import Bucket
 from src.storage.prediction_log import (
     Faults,
     find_predictions,
-    name_part,
     read_day,
     read_labels,
     write_labels,
 )
 from src.storage.reader import Reader
+from tests.support.traffic import pack, send
 
 DAY = date(2026, 3, 1)
 NOON = int(datetime(2026, 3, 1, 12, 30, tzinfo=UTC).timestamp()) * 10**9
@@ -36,16 +36,6 @@ def predict(number: int, worker: str = "0a0b0c0d") -> Prediction:
         values={name: float(value) for name, value in EXAMPLE.items()},
         probabilities=probabilities,
     )
-
-
-def pack(predictions: list[Prediction]) -> bytes:
-    return gzip.compress(b"".join(encode(one) + b"\n" for one in predictions))
-
-
-def send(bucket: Bucket, predictions: list[Prediction]) -> str:
-    key = name_part(predictions[0].id)
-    bucket.put(key, pack(predictions))
-    return key
 
 
 def test_a_prediction_is_found_by_its_id_among_the_objects_of_its_worker(bucket: Bucket) -> None:
