@@ -38,8 +38,8 @@ logs:  ## Show the last lines of each service's log
 run: $(INSTALLED)  ## Do the daily run from the shell, without Airflow
 	@$(WITH_ENV) $(PYTHON) -m src.pipeline
 
-data: $(INSTALLED)  ## Validate, compare, version and push a new table: make data CSV=path ACCEPT="what: why"
-	@$(WITH_ENV) $(PYTHON) -m src.publish_data "$(CSV)" --accept="$$ACCEPT"
+data: $(INSTALLED)  ## Validate, compare, version and push a new table: make data CSV=path ACCEPT="what: why", or FROM=labels
+	@$(WITH_ENV) $(PYTHON) -m src.publish_data "$(CSV)" --from="$(FROM)" --accept="$$ACCEPT"
 
 data-log: $(INSTALLED)  ## Show the versions of the table: who, when, rows, what changed
 	@$(PYTHON) -m src.data_log

@@ -9,10 +9,11 @@ import getpass
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from src.config import DATA_POINTER, PROJECT
 from src.core import dataset, wine
 from src.core.pointer import Pointer
 from src.errors import DataError
+from src.monitoring import labelled_wines
 from src.pipeline import new_data
 from src.registry import Registry
 from src.storage.bucket import Bucket
@@ -31,10 +33,17 @@ ONLY_HERE = (
 )
 
 
-def publish(csv: Path, bucket: Bucket, why: str = "", say: Callable[[str], None] = print) -> Pointer:
+def publish(
+    csv: Path,
+    bucket: Bucket,
+    why: str = "",
+    say: Callable[[str], None] = print,
+    about: Mapping[str, Any] | None = None,
+) -> Pointer:
     """Version ``csv`` as the data; ``data.dvc`` changes only after the bucket holds every byte.
 
-    ``why`` is a person's reason to accept what the table changes beside the champion's.
+    ``why`` is a person's reason to accept what the table changes beside the champion's; ``about`` says more of where
+    the table comes from.
 
     Raises:
         DataError: the table is not valid, or is held: see :class:`new_data.Check`.
@@ -58,7 +67,17 @@ def publish(csv: Path, bucket: Bucket, why: str = "", say: Callable[[str], None]
         dataset.write(reading.table, folder / wine.FILE)
         (pointer,) = workspace.push(folder)
         _replace_data(folder)
-    return _replace_pointer(pointer.with_meta(**_describe(check, pointer, why.strip())))
+    return _replace_pointer(pointer.with_meta(**_describe(check, pointer, why.strip()), **(about or {})))
+
+
+def publish_labelled(bucket: Bucket, why: str = "", say: Callable[[str], None] = print) -> Pointer:
+    """Version the table of ``data.dvc`` with the wines that were labelled since; raises as :func:`publish` does."""
+    proposal = labelled_wines.propose(Pointer.from_yaml(DATA_POINTER.read_text()), bucket)
+    for fault in proposal.faults.told:
+        say(f"left out: {fault}")
+    say(f"{proposal.added} labelled {wine.NAME}s are new to the table")
+    with TemporaryDirectory(prefix="labelled-") as folder:
+        return publish(labelled_wines.write(proposal, Path(folder)), bucket, why, say, proposal.about)
 
 
 def _describe(check: new_data.Check, pointer: Pointer, why: str) -> dict[str, Any]:
@@ -96,14 +115,15 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m src.publish_data", description="Version and push a new table.")
     parser.add_argument("csv", type=Path)
+    parser.add_argument("--from", dest="source", choices=("", "labels"), default="", help="the labelled wines instead")
     parser.add_argument("--accept", default="", metavar="WHY", help="why what the table changes is as it should be")
     options = parser.parse_args()
-    return cli.run("data", lambda: _publish(options.csv, options.accept))
+    return cli.run("data", lambda: _publish(options.csv, options.accept, options.source == "labels"))
 
 
-def _publish(csv: Path, why: str) -> None:
+def _publish(csv: Path, why: str, from_labels: bool) -> None:
     bucket = Bucket.from_environment()
-    pointer = publish(csv, bucket, why)
+    pointer = publish_labelled(bucket, why) if from_labels else publish(csv, bucket, why)
     print(f"data.dvc names {pointer.md5} now, and the bucket holds it. Next: git commit -m 'New data' data.dvc")
     if is_local(bucket.endpoint):
         print(ONLY_HERE)

@@ -114,6 +114,12 @@ def read_labels(store: Store, day: date, faults: Faults) -> dict[str, Label]:
     return labels
 
 
+def list_labelled_days(store: Store) -> list[date]:
+    """Return the days of which predictions have labels, oldest first."""
+    days = {key.removeprefix(f"{LABELS}date=").partition("/")[0] for key in store.list(f"{LABELS}date=")}
+    return sorted(map(date.fromisoformat, days))
+
+
 def read_labels_of(store: Store, predictions: Iterable[Prediction], faults: Faults) -> list[Label]:
     """Return the labels that these predictions have."""
     ids = {one.id for one in predictions}

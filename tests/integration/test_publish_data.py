@@ -6,12 +6,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from src.core import dataset
 from src.core.pointer import Pointer
 from src.publish_data import is_local
+from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import committed_data
+from tests.support import traffic
 from tests.support.gitlab import Project
 from tests.support.throwaway import Checkout, throwaway_checkout
 
@@ -124,3 +128,27 @@ def test_a_pull_never_deletes_what_the_bucket_lacks(
     assert done.returncode != 0
     assert "run_dvc: data/own.csv would be lost, for the bucket holds no such bytes; move it away" in done.stdout
     assert own.read_text() == "mine\n"
+
+
+def test_labelled_wines_are_added_once_with_who_told_it_and_when(
+    bucket: Bucket, checkout: Checkout, trained: list[Pointer], data_csv: Path
+) -> None:
+    release = Registry(bucket).load(trained[0])
+    table = dataset.read(data_csv)
+    known, fresh = table.iloc[:3], table.iloc[3:8].assign(alcohol=13.37)
+    asked = pd.concat([known, fresh, fresh.iloc[:1]])
+    logged = traffic.answer(release, trained[0].id, asked)
+    traffic.send(bucket, logged)
+    traffic.label(bucket, logged, asked)
+    bucket.put("labels/date=2026-01-01/broken.jsonl", b"no label\n")
+    command = [sys.executable, "-m", "src.publish_data", "", "--from", "labels"]
+    done = subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "5 labelled wines are new to the table" in done.stdout
+    assert "left out: labels/date=2026-01-01/broken.jsonl, line 1" in done.stdout
+    pointer = Pointer.from_yaml((checkout.folder / "data.dvc").read_text())
+    assert pointer.meta["labelled"]["rows"] == 5 and pointer.meta["labelled"]["by"] == ["test"]
+    now = dataset.read(checkout.folder / "data" / "winequality-red.csv")
+    pd.testing.assert_frame_equal(now, pd.concat([table, fresh], ignore_index=True))
+    again = subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True, check=False)
+    assert again.returncode == 1 and "none of 9 labelled wines is new to the table" in again.stderr
