@@ -13,11 +13,12 @@ from src.settings import StackSettings
 
 DAG = wine.DAG_ID
 ENDED = ("success", "failed")
+PATIENCE = 60  # seconds that a busy machine may take for one answer
 TASK_ENDED = ("success", "skipped", "failed", "upstream_failed", "removed")
 
 
 class RunError(StackError):
-    """A run of the DAG did not end well."""
+    """A run of the DAG did not end well, or nobody can tell."""
 
 
 class Airflow:
@@ -27,7 +28,7 @@ class Airflow:
         """Hold the address; nothing is asked yet."""
         self.url = url
         self._login = {"username": user, "password": password}
-        self._client = httpx.Client(base_url=f"{self.url}/api/v2", timeout=15)
+        self._client = httpx.Client(base_url=f"{self.url}/api/v2", timeout=PATIENCE)
 
     @classmethod
     def of(cls, settings: StackSettings) -> "Airflow":
@@ -51,7 +52,7 @@ class Airflow:
             if any(health[part]["status"] != "healthy" for part in parts):
                 return None
             if "Authorization" not in self._client.headers:
-                token = httpx.post(f"{self.url}/auth/token", json=self._login, timeout=15).raise_for_status()
+                token = httpx.post(f"{self.url}/auth/token", json=self._login, timeout=PATIENCE).raise_for_status()
                 self._client.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
             return True if self._client.get(f"/dags/{DAG}").status_code == 200 else None
         except (httpx.HTTPError, ValueError, KeyError):
@@ -77,8 +78,7 @@ class Airflow:
 
     def trigger(self, dag: str = DAG) -> str:
         """Start a run and return its id."""
-        answer = self._client.post(f"/dags/{dag}/dagRuns", json={"logical_date": None}).raise_for_status()
-        return str(answer.json()["dag_run_id"])
+        return str(self._ask("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None})["dag_run_id"])
 
     def follow(self, run: str, seconds: float = 300, dag: str = DAG) -> Iterator[dict[str, Any]]:
         """Yield each task instance of a run as it ends.
@@ -126,4 +126,10 @@ class Airflow:
         return sorted(ended, key=lambda task: task["end_date"] or "")
 
     def _get(self, path: str, **parameters: Any) -> Any:
-        return self._client.get(path, params=parameters).raise_for_status().json()
+        return self._ask("GET", path, params=parameters)
+
+    def _ask(self, method: str, path: str, **content: Any) -> Any:
+        try:
+            return self._client.request(method, path, **content).raise_for_status().json()
+        except httpx.HTTPError as error:
+            raise RunError(f"Airflow does not answer {method} {path} ({error}); see: make logs") from error
