@@ -132,4 +132,5 @@ class Airflow:
         try:
             return self._client.request(method, path, **content).raise_for_status().json()
         except httpx.HTTPError as error:
-            raise RunError(f"Airflow does not answer {method} {path} ({error}); see: make logs") from error
+            told = str(error).partition("\n")[0]
+            raise RunError(f"Airflow does not answer {method} {path} ({told}); see: make logs") from error

@@ -19,7 +19,7 @@ import httpx
 import pytest
 import yaml
 
-from local.airflow_client import ENDED, Airflow
+from local.airflow_client import ENDED, Airflow, RunError
 from local.env import read_env
 from src.config import PARAMETERS, PROJECT
 from src.core.wine import EXAMPLE
@@ -108,7 +108,7 @@ class Stack:
         def ended() -> list[dict[str, Any]] | None:
             try:
                 return self.airflow.tasks(run) if self.airflow.runs()[run] in ENDED else None
-            except httpx.HTTPError:
+            except RunError:
                 return None
 
         tasks = {task["task_id"]: task for task in eventually(ended, 300)}
