@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from secrets import token_bytes, token_hex, token_urlsafe
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from dotenv import load_dotenv
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -157,6 +157,16 @@ class AirflowSettings(Settings):
     )
 
 
+class MonitoringSettings(Settings):
+    """Monitoring."""
+
+    guard: Literal["tell", "rollback"] = setting(
+        "What monitoring does where labels show that the champion is worse than the release it replaced: tell, or "
+        "rollback",
+        "tell",
+    )
+
+
 class TrackingSettings(Settings):
     """Experiments."""
 
@@ -203,6 +213,7 @@ class StackSettings(
     ContainerSettings,
     CodeSettings,
     TrackingSettings,
+    MonitoringSettings,
     AirflowSettings,
     FrontSettings,
     ReaderSettings,

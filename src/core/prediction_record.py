@@ -1,6 +1,7 @@
 """One prediction as the log keeps it, and the label that a person gives it later: one line of JSON each."""
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -68,6 +69,11 @@ def read_line(kind: type[R], line: bytes) -> R:
     if problem:
         raise IntegrityError(problem)
     return record
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text is spelled as an id."""
+    return re.match(ID, text) is not None
 
 
 def find_time(prediction: str) -> datetime:

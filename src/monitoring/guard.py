@@ -8,6 +8,7 @@ import numpy as np
 
 from src.config import GUARD_RULE, PromotionRule
 from src.core import metrics
+from src.core.formats import Stored
 from src.core.metrics import Answers, Interval
 from src.core.prediction_record import Label, Prediction, find_time
 from src.core.release import Release
@@ -20,6 +21,17 @@ from src.storage.prediction_log import Faults, find_predictions, read_labels
 BY = "guard"
 
 
+class GuardFigures(Stored):
+    """What a day's figures keep of a verdict."""
+
+    champion: str
+    replaced: str
+    rows: int
+    is_worse: bool
+    rolled_back: bool
+    told: str
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What labels say of a champion beside the release it ``replaced``, on the same ``rows``; intervals are of the
@@ -30,7 +42,6 @@ class Verdict:
     replaced: str
     rows: int
     intervals: dict[str, Interval]
-    rolled_back: bool = False
 
     @property
     def is_worse(self) -> bool:
@@ -47,6 +58,18 @@ class Verdict:
         if not self.is_worse:
             return f"guard: {beside} {self.champion} is not worse than {self.replaced}: {told}"
         return f"{beside} {self.champion} is worse beyond chance than {self.replaced}: {told}"
+
+    def describe(self, rolled_back: bool) -> GuardFigures:
+        """Return what the day's figures keep."""
+        told = f"{self.to_text()}; {self.champion} was rolled back" if rolled_back else self.to_text()
+        return GuardFigures(
+            champion=self.champion,
+            replaced=self.replaced,
+            rows=self.rows,
+            is_worse=self.is_worse,
+            rolled_back=rolled_back,
+            told=told,
+        )
 
 
 def judge(registry: Registry, today: date, faults: Faults) -> Verdict | None:

@@ -89,6 +89,18 @@ class Registry:
             known = ", ".join(self.releases()) or "none"
             raise RegistryError(f"no release {release_id!r} in the registry, which holds: {known}") from error
 
+    def complete(self, beginning: str) -> str:
+        """Return the one release id that begins so; what fits none is left as it is, and unknown to :meth:`find`.
+
+        Raises:
+            RegistryError: several do.
+
+        """
+        fitting = [known for known in self.releases() if beginning and known.startswith(beginning)]
+        if len(fitting) > 1 and beginning not in fitting:
+            raise RegistryError(f"{beginning!r} fits {len(fitting)} releases, give more of it: {', '.join(fitting)}")
+        return fitting[0] if len(fitting) == 1 else beginning
+
     def load(self, pointer: Pointer) -> Release:
         """Return a release from the bucket, each byte verified.
 

@@ -58,11 +58,11 @@ def _tell_figures(metrics: Mapping[str, float]) -> Iterator[str]:
 
 
 def _roll_back(registry: Registry, options: argparse.Namespace) -> None:
-    _announce(registry.rollback(options.id and _complete(registry, options.id), getpass.getuser()))
+    _announce(registry.rollback(options.id and registry.complete(options.id), getpass.getuser()))
 
 
 def _promote_by_hand(registry: Registry, options: argparse.Namespace) -> None:
-    pointer = registry.find(_complete(registry, options.id))
+    pointer = registry.find(registry.complete(options.id))
     release = registry.load(pointer)
     if not options.new_contract and (change := _new_contract(registry, release)):
         raise RegistryError(
@@ -79,19 +79,6 @@ def _new_contract(registry: Registry, release: Release) -> str | None:
         return release.provenance.contradicts(registry.load(champion).provenance) if champion else None
     except (IntegrityError, MissingError):
         return None
-
-
-def _complete(registry: Registry, beginning: str) -> str:
-    """Return the one release id that begins so; what fits none is left as it is, and named as unknown later.
-
-    Raises:
-        RegistryError: several do.
-
-    """
-    fitting = [known for known in registry.releases() if beginning and known.startswith(beginning)]
-    if len(fitting) > 1 and beginning not in fitting:
-        raise RegistryError(f"{beginning!r} fits {len(fitting)} releases, give more of it: {', '.join(fitting)}")
-    return fitting[0] if len(fitting) == 1 else beginning
 
 
 def _count(text: str) -> int:

@@ -1,7 +1,8 @@
 """The prediction log and its labels in the bucket: where they lie, and how they are read in whatever state."""
 
+import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from operator import attrgetter
@@ -16,6 +17,7 @@ from src.core.prediction_record import (
     find_time,
     read_line,
     sort_key,
+    spell_time,
 )
 from src.errors import FormatError, IntegrityError
 
@@ -125,6 +127,37 @@ def read_labels_of(store: Store, predictions: Iterable[Prediction], faults: Faul
     ids = {one.id for one in predictions}
     days = {find_time(one).date() for one in ids}
     return [label for day in sorted(days) for one, label in read_labels(store, day, faults).items() if one in ids]
+
+
+@dataclass
+class LabelsTaken:
+    """What became of labels; each prediction is named in one place."""
+
+    taken: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    labelled_before: list[str] = field(default_factory=list)
+    labelled_otherwise: dict[str, int] = field(default_factory=dict)  # with the label that stands
+
+
+def take_labels(store: Store, told: Iterable[tuple[str, int]], known: Collection[str], by: str) -> LabelsTaken:
+    """Write labels of ``known`` predictions, of each the first."""
+    days = {find_time(one).date() for one in known}
+    before = {key: one.label for day in days for key, one in read_labels(store, day, Faults()).items()}
+    taken, now = LabelsTaken(), spell_time(time.time_ns())
+    new: list[Label] = []
+    for one, label in told:
+        if one not in known:
+            taken.unknown.append(one)
+        elif one not in before:
+            before[one] = label
+            taken.taken.append(one)
+            new.append(Label(time=now, id=one, label=label, by=by))
+        elif before[one] == label:
+            taken.labelled_before.append(one)
+        else:
+            taken.labelled_otherwise[one] = before[one]
+    write_labels(store, new)
+    return taken
 
 
 def write_labels(store: Store, labels: Sequence[Label]) -> None:
