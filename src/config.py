@@ -94,6 +94,14 @@ class SearchRule:
 
 
 @dataclass(frozen=True)
+class AlertRule:
+    """How often the service is asked how it is, and after how long it is told that it, or its store, is away."""
+
+    check_minutes: int = 10
+    away_minutes: int = 10
+
+
+@dataclass(frozen=True)
 class Limits:
     """How much one pointer may name: so many files, and so many bytes in all of them."""
 
@@ -111,3 +119,4 @@ SPLIT = SplitRule()
 DATA_RULE = DataRule()
 PROMOTION_RULE = PromotionRule()
 SEARCH_RULE = SearchRule()
+ALERT_RULE = AlertRule()

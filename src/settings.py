@@ -174,6 +174,17 @@ class TrackingSettings(Settings):
     clearml_api_secret_key: SecretStr | None = setting("The second of them", "", default=None)
 
 
+class AlertSettings(Settings):
+    """Alerts."""
+
+    alert_urls: SecretStr | None = setting(
+        "Who is told of problems: addresses as apprise spells them (mailto://…, slack://…, tgram://…, jsons://…), "
+        "separated by commas, in single quotes where a shell would read more into them; empty: the log alone",
+        "",
+        default=None,
+    )
+
+
 class CodeSettings(Settings):
     """The code."""
 
@@ -202,6 +213,7 @@ class ContainerSettings(Settings):
 class StackSettings(
     ContainerSettings,
     CodeSettings,
+    AlertSettings,
     TrackingSettings,
     AirflowSettings,
     FrontSettings,

@@ -41,7 +41,7 @@ def test_a_secret_is_told_to_none_who_need_it_not(stack: tuple[StackSettings, di
         if values[key] and any(word in key for word in ("SECRET", "PASSWORD", "FERNET", "KEY_ID", "ROOT_USER"))
     }
     airflow = ["airflow-api-server", "airflow-scheduler", "airflow-dag-processor"]
-    pipeline = ["store", "airflow-scheduler"]
+    pipeline = ["store", "airflow-scheduler", "airflow-dag-processor"]
     assert {key: programs for key, programs in holders.items() if programs} == {
         "AWS_ACCESS_KEY_ID": pipeline,
         "AWS_SECRET_ACCESS_KEY": pipeline,
