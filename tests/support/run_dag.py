@@ -1,4 +1,4 @@
-"""Runs the DAG, or another that is named, once by ``dag.test()`` and prints its tasks as JSON; a program of its own, for Airflow's settings."""
+"""Runs a DAG of a folder by ``dag.test()`` and prints its tasks as JSON; a program of its own, for Airflow's sake."""
 
 import json
 import sys

@@ -14,6 +14,7 @@ TOLD_TO_NONE = {
     *("S3_PORT", "FRONT_PORT"),  # supervisor puts them on command lines
     "AIRFLOW_PASSWORD",  # `make up` writes it where Airflow reads logins
     *("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "MINIO_CONSOLE_PORT", "POSTGRES_PASSWORD", "REDIS_PASSWORD"),
+    *("PROMETHEUS_PORT", "ALERTMANAGER_PORT", "ALERTMANAGER_WEBHOOK", "GRAFANA_PORT", "GRAFANA_PASSWORD"),
 }
 
 
