@@ -1,7 +1,9 @@
 """What ``monitoring/`` holds, in Debian's real Prometheus and Alertmanager, on the real API under traffic."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -123,6 +125,27 @@ def test_the_files_are_valid(tmp_path: Path) -> None:
 def run(*command: str) -> None:
     done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_prometheus_beside_make_up_is_set_up_as_the_docs_tell(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```bash\n(.*?)^```$", (PROJECT / "docs/alerts.md").read_text(), re.MULTILINE | re.DOTALL)
+    shutil.copytree(FOLDER, tmp_path / "monitoring")
+    command = ["sh", "-e", "-c", block]
+    env = {"PATH": os.environ["PATH"], "API_PORT": "8123"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = yaml.safe_load((tmp_path / ".stack/prometheus/prometheus.yml").read_text())
+    assert written["scrape_configs"][0]["static_configs"] == [{"targets": ["127.0.0.1:8123"]}]
+    assert written["alerting"]["alertmanagers"][0]["static_configs"] == [{"targets": ["127.0.0.1:9093"]}]
+
+
+def test_each_alert_of_the_docs_is_one_and_each_is_there() -> None:
+    told = re.findall(
+        r"^\| `(Wine\w+)` \|.* \| (\d+) (min|h) \|$", (PROJECT / "docs/alerts.md").read_text(), re.MULTILINE
+    )
+    assert {name: f"{number}{unit[0]}" for name, number, unit in told} == {
+        name: alert["for"] for name, alert in ALERTS.items()
+    }
 
 
 def test_each_alert_is_made_to_fire_and_is_quiet_on_a_healthy_service() -> None:
