@@ -68,7 +68,7 @@ COPY assets/bootstrap assets/bootstrap
 COPY workers workers
 COPY dags dags
 COPY src src
-COPY data.dvc ./
+COPY airflow_local_settings.py data.dvc ./
 RUN install --directory --owner=wine --group=wine /opt/airflow
 ARG GIT_COMMIT=unknown
 ENV AIRFLOW_HOME=/opt/airflow \

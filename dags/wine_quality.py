@@ -9,6 +9,7 @@ from typing import Any
 from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from src import alerts
 from src.core import wine
 from src.core.pointer import Pointer, Split
 from src.errors import StackError, StoreError
@@ -63,6 +64,8 @@ def no_retry(step: Step) -> Step:
     max_active_runs=1,
     is_paused_upon_creation=False,
     tags=[wine.NAME],
+    on_failure_callback=alerts.tell_failed_run,
+    on_success_callback=alerts.tell_good_run,
     default_args={
         "retries": 2,
         "retry_delay": timedelta(seconds=10),

@@ -62,13 +62,14 @@ def own_variables(settings: StackSettings, values: Mapping[str, str]) -> dict[st
     bucket, root = told("BUCKET", "AWS_"), (values["AWS_ACCESS_KEY_ID"], values["AWS_SECRET_ACCESS_KEY"])
     api = (values["API_ACCESS_KEY_ID"], values["API_SECRET_ACCESS_KEY"]) if settings.has_own_store else root
     airflow = {key: value for key, value in told("AIRFLOW_").items() if key != "AIRFLOW_PASSWORD"}
+    alerts = bucket | told("ALERT_URLS")
     return {
         "store": dict(zip(("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"), root, strict=True)),
         "api": told("API_") | bucket | dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), api, strict=True)),
         "front": told("API_URL", "FRONT_API_KEY"),
         "airflow-api-server": airflow,
-        "airflow-scheduler": airflow | bucket | told("CLEARML_", "GIT_COMMIT"),  # its workers run the tasks
-        "airflow-dag-processor": airflow,
+        "airflow-scheduler": airflow | alerts | told("API_URL", "CLEARML_", "GIT_COMMIT"),  # its workers run the tasks
+        "airflow-dag-processor": airflow | alerts,  # it tells of runs that failed
     }
 
 

@@ -122,6 +122,14 @@ class SearchRule:
 
 
 @dataclass(frozen=True)
+class AlertRule:
+    """How often the service is asked how it is, and after how long it is told that it, or its store, is away."""
+
+    check_minutes: int = 10
+    away_minutes: int = 10
+
+
+@dataclass(frozen=True)
 class Limits:
     """How much one pointer may name: so many files, and so many bytes in all of them."""
 
@@ -141,3 +149,4 @@ PROMOTION_RULE = PromotionRule()
 REPLAY_RULE = ReplayRule()
 GUARD_RULE = GuardRule()
 SEARCH_RULE = SearchRule()
+ALERT_RULE = AlertRule()

@@ -136,7 +136,9 @@ class FrontSettings(Settings):
 
     front_port: Port = setting("Port on 127.0.0.1", "8501")
     api_url: Text = setting("Address of the prediction service, as the page reaches it", "http://127.0.0.1:${API_PORT}")
-    front_api_key: Secret | None = setting("One of API_KEYS, where there are any: the page sends it", "", default=None)
+    front_api_key: Secret | None = setting(
+        "One of API_KEYS, where there are any: the page sends it, and Prometheus", "", default=None
+    )
 
 
 class AirflowSettings(Settings):
@@ -184,6 +186,17 @@ class TrackingSettings(Settings):
     clearml_api_secret_key: SecretStr | None = setting("The second of them", "", default=None)
 
 
+class AlertSettings(Settings):
+    """Alerts."""
+
+    alert_urls: SecretStr | None = setting(
+        "Who is told of problems: addresses as apprise spells them (mailto://…, slack://…, tgram://…, jsons://…), "
+        "separated by commas, in single quotes where a shell would read more into them; empty: the log alone",
+        "",
+        default=None,
+    )
+
+
 class CodeSettings(Settings):
     """The code."""
 
@@ -206,12 +219,18 @@ class ContainerSettings(Settings):
     redis_password: UrlSafe = setting(
         "Password of the queue between Airflow and its workers: letters, digits and . _ ~ -", partial(token_hex, 20)
     )
+    prometheus_port: Port = setting("Port of Prometheus on 127.0.0.1 (`--profile monitoring`)", "9090")
+    alertmanager_port: Port = setting("Port of Alertmanager on 127.0.0.1", "9093")
+    alertmanager_webhook: str = setting("Where Alertmanager posts alerts; empty: its page alone shows them", "")
+    grafana_port: Port = setting("Port of Grafana on 127.0.0.1", "3000")
+    grafana_password: Secret = setting("Password of Grafana's user admin", partial(token_urlsafe, 12))
 
 
 # pydantic takes the fields of the last base first.
 class StackSettings(
     ContainerSettings,
     CodeSettings,
+    AlertSettings,
     TrackingSettings,
     MonitoringSettings,
     AirflowSettings,

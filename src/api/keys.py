@@ -1,6 +1,6 @@
 """Who may ask: nobody needs a key unless the service has some; probes and documentation never need one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 
 from starlette.responses import JSONResponse
@@ -11,6 +11,7 @@ from src.api.problems import problem
 HEADER = "X-API-Key"
 PROBES = ("/liveness", "/readiness", "/healthcheck", "/v2/health/live", "/v2/health/ready")
 DOCUMENTATION = ("/docs", "/openapi.json", "/static-offline-docs/")
+BEARER = b"Bearer "  # the one way in which Prometheus can send a key
 MISSING = f"send one of the service's keys in the header {HEADER}"
 
 
@@ -47,7 +48,7 @@ class RequireKey:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request on, or answer 401."""
         if scope["type"] == "http" and not is_open(scope["path"]):
-            if not scope["app"].state.keys.accept(dict(scope["headers"]).get(HEADER.lower().encode())):
+            if not scope["app"].state.keys.accept(_find_key(dict(scope["headers"]))):
                 headers = {"WWW-Authenticate": HEADER}
                 if scope["path"].startswith("/v2"):
                     await JSONResponse({"error": MISSING}, 401, headers)(scope, receive, send)
@@ -55,3 +56,9 @@ class RequireKey:
                     await problem(401, MISSING, headers=headers)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _find_key(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """Return the key that was sent: in the service's own header, or as a bearer's."""
+    own, standard = headers.get(HEADER.lower().encode()), headers.get(b"authorization", b"")
+    return standard.removeprefix(BEARER) if own is None and standard.startswith(BEARER) else own

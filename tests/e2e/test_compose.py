@@ -156,7 +156,7 @@ def stack() -> Iterator[Stack]:
                 yield stack
                 print(stack.compose("logs", "--tail", "30"))
             finally:
-                stack.compose("down", "--volumes", "--timeout", "20")
+                stack.compose("--profile", "*", "down", "--volumes", "--timeout", "20")
 
 
 @pytest.mark.parametrize("target", MEGABYTES)
@@ -253,6 +253,35 @@ def test_a_new_image_ships_a_better_model_and_both_workers_share_the_tasks(stack
         assert states(stack.finish(stack.airflow.trigger()))["update_model"] == "skipped"
     assert len(workers) == 2
     assert workers <= stack.hosts
+
+
+def test_airflows_home_says_why_its_triggerer_is_red(stack: Stack) -> None:
+    show = "from airflow.settings import DASHBOARD_UIALERTS as shown; import airflow; print(shown)"
+    command = f"import airflow.settings; airflow.settings.initialize(); {show}"
+    assert "No triggerer is needed" in stack.compose("exec", "-T", "airflow-apiserver", "python", "-c", command)
+
+
+def test_with_the_profile_prometheus_watches_the_api_and_knows_whom_to_tell(stack: Stack) -> None:
+    parts = ("alertmanager", "prometheus")  # not Grafana, whose image cannot be had everywhere
+    profile = ("--profile", "monitoring")
+    stack.compose(*profile, "up", "--wait", "--wait-timeout", "120", "--no-build", "--no-deps", *parts)
+    api = f"http://127.0.0.1:{stack.settings.prometheus_port}/api/v1"
+
+    def asked(path: str, **parameters: str) -> Any:
+        return httpx.get(f"{api}/{path}", params=parameters, timeout=10).raise_for_status().json()["data"]
+
+    (found,) = eventually(lambda: asked("query", query="wine_release_info")["result"], 60)
+    assert found["metric"]["release"] == stack.predict()
+    assert "WineApiDown" in str(asked("rules"))
+    assert len(eventually(lambda: asked("alertmanagers")["activeAlertmanagers"])) == 1
+    status = httpx.get(f"http://127.0.0.1:{stack.settings.alertmanager_port}/api/v2/status", timeout=10).json()
+    assert "receiver: people" in status["config"]["original"]
+    assert "webhook_configs" not in status["config"]["original"]
+    described = [json.loads(run("docker", "inspect", *stack.containers(part)))[0] for part in parts]
+    hosts = [host for one in described for hosts in one["HostConfig"]["PortBindings"].values() for host in hosts]
+    assert {host["HostIp"] for host in hosts} == {"127.0.0.1"}
+    assert all(one["HostConfig"]["ReadonlyRootfs"] for one in described)
+    stack.compose(*profile, "rm", "--stop", "--force", *parts)
 
 
 @needs("chromium")

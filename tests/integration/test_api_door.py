@@ -58,14 +58,22 @@ def log_lines(folder: Path) -> list[dict[str, Any]]:
 def test_without_one_of_its_keys_only_probes_and_documents_are_answered(guarded: httpx.Client) -> None:
     for path in ("/liveness", "/readiness", "/healthcheck", "/docs", "/openapi.json"):
         assert guarded.get(path).is_success
+    wrong = ("", "third-key-of-two", ",".join(KEYS))
+    headers_of_none = [
+        {},
+        *({"X-API-Key": key} for key in wrong),
+        *({"Authorization": f"Bearer {key}"} for key in wrong),
+    ]
     for method, path in (("POST", "/predict"), ("GET", "/release"), ("GET", "/metrics")):
-        for headers in ({}, {"X-API-Key": ""}, {"X-API-Key": "third-key-of-two"}, {"X-API-Key": ",".join(KEYS)}):
+        for headers in headers_of_none:
             answer = guarded.request(method, path, json=EXAMPLE, headers=headers)
             assert answer.status_code == 401
             assert answer.headers["content-type"] == "application/problem+json"
             assert "X-API-Key" in answer.json()["detail"]
         for key in KEYS:
             assert guarded.request(method, path, json=EXAMPLE, headers={"x-api-key": key}).is_success
+            bearer = {"Authorization": f"Bearer {key}"}  # as Prometheus sends it
+            assert guarded.request(method, path, json=EXAMPLE, headers=bearer).is_success
 
 
 def test_a_page_of_a_listed_site_may_ask_and_no_other(guarded: httpx.Client, open_to_all: httpx.Client) -> None:

@@ -8,22 +8,27 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from src.config import PROJECT
 from src.core import dataset
 from src.core.pointer import Pointer
+from src.core.wine import DAG_ID, NAME
 from src.pipeline.run import STEPS
-from src.registry import Registry
+from src.registry import CURRENT, Registry
 from src.storage.bucket import Bucket, content_key
 from tests.conftest import committed_data, push_data
+from tests.integration.test_api_limits import running
+from tests.support.services import eventually
 from tests.support.throwaway import throwaway_checkout
+from tests.support.webhook import Webhook, webhook
 
 DESCRIBE = """
 import json, sys
 sys.path.insert(0, "dags")
 import wine_quality
-heavy = ("pandas", "sklearn", "dvc", "onnxruntime", "boto3", "skl2onnx")
+heavy = ("apprise", "pandas", "sklearn", "dvc", "onnxruntime", "boto3", "skl2onnx")
 loaded = [name for name in heavy if name in sys.modules]
 dag = wine_quality.wine_quality()
 tasks = {task.task_id: {"after": sorted(task.upstream_task_ids), "retries": task.retries, "doc": task.doc_md or "",
@@ -31,6 +36,14 @@ tasks = {task.task_id: {"after": sorted(task.upstream_task_ids), "retries": task
          for task in dag.tasks}
 print("RESULT", json.dumps({"loaded": loaded, "tasks": tasks, "catchup": dag.catchup, "doc": dag.doc_md,
       "max_active_runs": dag.max_active_runs, "schedule": str(dag.schedule)}))
+"""
+
+HOME = """
+import json
+from airflow.api_fastapi.core_api.routes.public.monitor import get_health
+from airflow.api_fastapi.core_api.routes.ui.config import get_configs
+alerts = [alert.model_dump() for alert in get_configs().dashboard_alert]
+print("RESULT", json.dumps({"alerts": alerts, "triggerer": get_health().triggerer.status}))
 """
 
 
@@ -63,8 +76,8 @@ def run(airflow: Mapping[str, str], *arguments: str, folder: Path = PROJECT) -> 
     return json.loads(results[-1].removeprefix("RESULT ")), log
 
 
-def run_dag(airflow: Mapping[str, str], folder: Path = PROJECT) -> tuple[dict[str, Any], str]:
-    return run(airflow, "tests/support/run_dag.py", "dags", folder=folder)
+def run_dag(airflow: Mapping[str, str], folder: Path = PROJECT, dag: str = DAG_ID) -> tuple[dict[str, Any], str]:
+    return run(airflow, "tests/support/run_dag.py", "dags", dag, folder=folder)
 
 
 def test_the_dag_is_the_documented_one_and_parses_without_heavy_imports(airflow: dict[str, str]) -> None:
@@ -79,6 +92,13 @@ def test_the_dag_is_the_documented_one_and_parses_without_heavy_imports(airflow:
         assert task["backoff"] and task["callback"] and task["doc"]
 
 
+def test_airflows_home_says_that_its_red_triggerer_is_not_needed(airflow: dict[str, str]) -> None:
+    home, _ = run(airflow, "-c", HOME)
+    assert home["triggerer"] is None  # which the page shows in red
+    (alert,) = home["alerts"]
+    assert alert["category"] == "info" and alert["text"].startswith("**No triggerer is needed:**")
+
+
 def test_a_run_makes_the_first_champion(airflow: dict[str, str], bucket: Bucket, data_in_bucket: Pointer) -> None:
     done, log = run_dag(airflow)
     assert done["state"] == "success", log
@@ -87,11 +107,21 @@ def test_a_run_makes_the_first_champion(airflow: dict[str, str], bucket: Bucket,
     assert champion and champion.meta["task"] == "wine_quality.train_model"
 
 
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    """Return the webhook that is told."""
+    with webhook() as receiver:
+        monkeypatch.setenv("ALERT_URLS", receiver.url)
+        yield receiver
+
+
 def test_bytes_that_no_retry_can_repair_fail_at_once_by_one_clear_line(
-    airflow: dict[str, str], bucket: Bucket, trained: list[Pointer]
+    airflow: dict[str, str], bucket: Bucket, trained: list[Pointer], receiver: Webhook
 ) -> None:
     Registry(bucket).promote(trained[0], "first", "test", {})
-    bucket.put(content_key(committed_data().md5), b"[]")
+    key = content_key(committed_data().md5)
+    table = bucket.get(key)
+    bucket.put(key, b"[]")
     failed, log = run_dag(airflow)
     assert failed["state"] == "failed"
     assert failed["tasks"]["pull_data"] == {"state": "failed", "try": 1}
@@ -104,6 +134,29 @@ def test_bytes_that_no_retry_can_repair_fail_at_once_by_one_clear_line(
     assert "::endgroup::" in lines[last - 1] and "\x1b" not in lines[last]
     champion = Registry(bucket).current()
     assert champion and champion.md5 == trained[0].md5
+
+    (told,) = receiver.posts
+    assert told["title"] == "wine: run of wine_quality"
+    assert "of wine_quality failed in pull_data; its log: http" in told["message"]
+    assert told["message"].endswith("run: airflow dags trigger wine_quality")
+    bucket.put(key, table)
+    done, log = run_dag(airflow)
+    assert done["state"] == "success", log
+    assert receiver.titles[1:] == ["wine: run of wine_quality is over"]
+
+
+def test_the_watch_remembers_from_check_to_check(
+    airflow: dict[str, str], bucket: Bucket, trained: list[Pointer], receiver: Webhook, tmp_path: Path
+) -> None:
+    Registry(bucket).promote(trained[0], "first", "test", {})
+    with running(tmp_path) as api:
+        url = {"API_URL": api.url.removesuffix("/liveness")}
+        bucket.put(CURRENT, b"nonsense")
+        eventually(lambda: httpx.get(f"{url['API_URL']}/healthcheck").json()["rejected"])
+        for _ in range(2):
+            done, log = run_dag(airflow | url, dag=f"{NAME}_watch")
+            assert done["state"] == "success", log
+    assert receiver.titles == ["wine: rejected release"]
 
 
 def test_a_store_that_is_unreachable_is_tried_again_and_then_fails(

@@ -1,4 +1,4 @@
-"""Runs the DAG once by ``dag.test()`` and prints its tasks as JSON; a program of its own, for Airflow's settings."""
+"""Runs a DAG of a folder by ``dag.test()`` and prints its tasks as JSON; a program of its own, for Airflow's sake."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from airflow.dag_processing.dagbag import DagBag
 
 from src.core import wine
 
-dag = DagBag(sys.argv[1]).get_dag(wine.DAG_ID)
+dag = DagBag(sys.argv[1]).get_dag(sys.argv[2] if len(sys.argv) > 2 else wine.DAG_ID)
 assert dag
 for task in dag.tasks:
     task.retry_delay = timedelta(seconds=1)

@@ -13,7 +13,10 @@ from pathlib import Path
 
 from src.config import PROJECT
 
-PORTS = ("S3_PORT", "API_PORT", "FRONT_PORT", "AIRFLOW_PORT", "MINIO_CONSOLE_PORT")
+PORTS = (
+    *("S3_PORT", "API_PORT", "FRONT_PORT", "AIRFLOW_PORT", "MINIO_CONSOLE_PORT"),
+    *("PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT"),
+)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def test_a_shell_reads_the_same_values(env: Path) -> None:
 def test_secrets_are_masked_when_printed(env: Path) -> None:
     stack, values = read_env(env)
     secrets = [key for key in values if values[key] and re.search("PASSWORD|SECRET|FERNET", key)]
-    assert len(secrets) == 9
+    assert len(secrets) == 10
     assert not [key for key in secrets if values[key] in repr(stack)]
 
 

@@ -14,6 +14,7 @@ TOLD_TO_NONE = {
     *("S3_PORT", "FRONT_PORT"),  # supervisor puts them on command lines
     "AIRFLOW_PASSWORD",  # `make up` writes it where Airflow reads logins
     *("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "MINIO_CONSOLE_PORT", "POSTGRES_PASSWORD", "REDIS_PASSWORD"),
+    *("PROMETHEUS_PORT", "ALERTMANAGER_PORT", "ALERTMANAGER_WEBHOOK", "GRAFANA_PORT", "GRAFANA_PASSWORD"),
 }
 
 
@@ -41,7 +42,7 @@ def test_a_secret_is_told_to_none_who_need_it_not(stack: tuple[StackSettings, di
         if values[key] and any(word in key for word in ("SECRET", "PASSWORD", "FERNET", "KEY_ID", "ROOT_USER"))
     }
     airflow = ["airflow-api-server", "airflow-scheduler", "airflow-dag-processor"]
-    pipeline = ["store", "airflow-scheduler"]
+    pipeline = ["store", "airflow-scheduler", "airflow-dag-processor"]
     assert {key: programs for key, programs in holders.items() if programs} == {
         "AWS_ACCESS_KEY_ID": pipeline,
         "AWS_SECRET_ACCESS_KEY": pipeline,
