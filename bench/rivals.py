@@ -11,12 +11,12 @@ ANSWER: dict[str, Any] = {
     "id": "18eb2d7b760a723d1e6940df",
     "predicted_quality": 5,
     "probabilities": {"3": 0.01659, "4": 0.063543, "5": 0.677157, "6": 0.237486, "7": 0.005191, "8": 0.000034},
-    "release": "daf9eb3c81f8",
+    "release": "f937ab93903c",
     "warnings": [],
 }
 BODY = (
     b'{"id":"18eb2d7b760a723d1e6940df","predicted_quality":5,"probabilities":{"3":0.01659,"4":0.063543,"5":0.677157,'
-    b'"6":0.237486,"7":0.005191,"8":0.000034},"release":"daf9eb3c81f8","warnings":[]}'
+    b'"6":0.237486,"7":0.005191,"8":0.000034},"release":"f937ab93903c","warnings":[]}'
 )
 HEADERS = [(b"content-length", str(len(BODY)).encode()), (b"content-type", b"application/json")]
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from src.core.formats import Stored
 from src.core.onnx_model import Model, inspect
+from src.core.profile import Profile
 from src.core.wine import CLASSES, FEATURES
 from src.errors import IntegrityError
 
@@ -19,6 +20,7 @@ Files = Mapping[str, bytes]  # a release's files by name
 MODEL_FILE = "model.onnx"
 METRICS_FILE = "metrics.json"
 PROVENANCE_FILE = "release.json"
+PROFILE_FILE = "profile.json"
 FOLDER = "release"
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx")
 
@@ -82,11 +84,12 @@ class Scores(Stored):
 
 @dataclass(frozen=True)
 class Release:
-    """A complete release, loaded."""
+    """A complete release, loaded; those of older code have no profile."""
 
     model: Model
     provenance: Provenance
     metrics: Scores
+    profile: Profile | None = None
 
     @classmethod
     def load(cls, files: Files, tried: bool = False) -> "Release":
@@ -99,7 +102,8 @@ class Release:
 
         """
         metrics = Scores.read_json(_read(files, METRICS_FILE), METRICS_FILE)
-        release = cls(load_model(files, tried), load_provenance(files), metrics)
+        profile = Profile.read_json(files[PROFILE_FILE], PROFILE_FILE) if PROFILE_FILE in files else None
+        release = cls(load_model(files, tried), load_provenance(files), metrics, profile)
         release._check()
         return release
 
@@ -114,6 +118,8 @@ class Release:
             raise IntegrityError(f"{MODEL_FILE} gives {probabilities.tolist()} for classes {classes}")
         if not (probabilities >= 0).all() or not np.isclose(probabilities.sum(axis=1), 1, atol=1e-3).all():
             raise IntegrityError(f"{MODEL_FILE} gives {probabilities.tolist()}, expected probabilities")
+        if self.profile and [one.name for one in self.profile.features] != [one.name for one in features]:
+            raise IntegrityError(f"{PROFILE_FILE} is of other features than {PROVENANCE_FILE}")
 
 
 def load_model(files: Files, tried: bool = False) -> Model:
@@ -149,9 +155,10 @@ def write_challenger(folder: Path, model: bytes, provenance: Provenance) -> None
     (folder / PROVENANCE_FILE).write_bytes(provenance.to_json())
 
 
-def write_metrics(folder: Path, metrics: Scores) -> None:
-    """Add the scores on train and test."""
+def write_metrics(folder: Path, metrics: Scores, profile: Profile) -> None:
+    """Add the scores on train and test, and what monitoring sets live wines beside."""
     (folder / METRICS_FILE).write_bytes(metrics.to_json())
+    (folder / PROFILE_FILE).write_bytes(profile.to_json())
 
 
 def library_versions() -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from src.config import DATA_POINTER, MODEL, PARAMETERS, PROJECT, SPLIT, SplitRule
-from src.core import dataset, metrics, models, release, wine
+from src.core import dataset, metrics, models, profile, release, wine
 from src.core.onnx_model import Model
 from src.core.pointer import Pointer, Split
 from src.core.release import FeatureRange, Provenance, Release, Scores
@@ -112,13 +112,16 @@ def test_model(challenger: Pointer, split: Split, register: bool = True) -> Poin
         train, test = map(dataset.read, files)
         content = release.read_folder(folder)
         model, provenance = release.load_model(content), release.load_provenance(content)
-        labels, _ = model.predict(test[dataset.FEATURE_NAMES].to_numpy())
+        truth = test[wine.TARGET].to_numpy()
+        labels, probabilities = model.predict(test[dataset.FEATURE_NAMES].to_numpy())
         scores = Scores(
             train=_score(model, provenance, train),
             test=_score(model, provenance, test),
-            recall=metrics.recall(test[wine.TARGET].to_numpy(), labels),
+            recall=metrics.recall(truth, labels),
         )
-        release.write_metrics(folder, scores)
+        seen = train[dataset.FEATURE_NAMES].to_numpy()
+        described = profile.describe(dataset.FEATURE_NAMES, seen, truth, labels, probabilities)
+        release.write_metrics(folder, scores, described)
         (tested,) = workspace.push(folder)
         Release.load(release.read_folder(folder))
     tested = tested.with_meta(**{**challenger.meta, "test_rows": split.test.md5})

@@ -28,7 +28,7 @@ from tests.support.services import eventually
 
 OLD = PROJECT / "tests" / "support" / "old_release"
 UPDATE = "has format 99, and this code reads formats up to 1; update the code, in a container its image"
-FILES = (release.PROVENANCE_FILE, release.METRICS_FILE)
+FILES = (release.PROVENANCE_FILE, release.METRICS_FILE, release.PROFILE_FILE)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_an_old_release_is_reproduced_but_for_the_number_and_that_is_told(old: P
     done = run("src.pipeline", "reproduce", old.id)
     assert done.returncode == 1
     assert done.stderr.startswith("pipeline: training again gave ")
-    assert "; metrics.json, release.json differ: " in done.stderr
+    assert "; metrics.json, profile.json, release.json differ: " in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

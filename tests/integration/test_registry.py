@@ -67,12 +67,12 @@ def test_before_the_first_promotion_there_is_no_champion(bucket: Bucket) -> None
         Registry(bucket).rollback(None, "test")
 
 
-def test_promotion_moves_model_metrics_and_provenance_together(bucket: Bucket, first: Pointer) -> None:
+def test_promotion_moves_model_metrics_profile_and_provenance_together(bucket: Bucket, first: Pointer) -> None:
     event = promote(bucket, first)
     champion = Registry(bucket).current()
     assert champion and champion.md5 == first.md5
     assert champion.meta["run_id"] == "test"
-    assert set(dict(bucket.read_files(champion))) == {"model.onnx", "metrics.json", "release.json"}
+    assert set(dict(bucket.read_files(champion))) == {"model.onnx", "metrics.json", "profile.json", "release.json"}
     assert Registry(bucket).history() == [event]
     assert (event.replaced, event.kind, event.by) == (None, "promote", "test")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from src.config import MODEL, PARAMETERS, SPLIT
-from src.core import dataset, models, release
+from src.core import dataset, models, profile, release
+from src.core.wine import TARGET
 from src.errors import IntegrityError
 from src.pipeline import steps as pipeline
 
@@ -30,7 +31,10 @@ def files(data_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     )
     folder = tmp_path_factory.mktemp("release") / "release"
     release.write_challenger(folder, models.export(models.fit(MODEL, PARAMETERS, train)), provenance)
-    release.write_metrics(folder, release.Scores(train={"ROC_AUC": 0.9}, test={"ROC_AUC": 0.8}))
+    seen, truth = train[dataset.FEATURE_NAMES].to_numpy(), train[TARGET].to_numpy()
+    labels, probabilities = release.load_model(release.read_folder(folder)).predict(seen)
+    described = profile.describe(dataset.FEATURE_NAMES, seen, truth, labels, probabilities)
+    release.write_metrics(folder, release.Scores(train={"ROC_AUC": 0.9}, test={"ROC_AUC": 0.8}), described)
     return release.read_folder(folder)
 
 
@@ -47,7 +51,10 @@ def test_a_missing_file_is_named(files: dict[str, bytes], name: str) -> None:
         release.Release.load({other: content for other, content in files.items() if other != name})
 
 
-@pytest.mark.parametrize("name", [release.MODEL_FILE, release.METRICS_FILE, release.PROVENANCE_FILE])
+FILES = [release.MODEL_FILE, release.METRICS_FILE, release.PROVENANCE_FILE, release.PROFILE_FILE]
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_a_broken_file_is_rejected(files: dict[str, bytes], name: str) -> None:
     with pytest.raises(IntegrityError, match=name):
         release.Release.load(files | {name: files[name][: len(files[name]) // 2]})
@@ -64,6 +71,18 @@ def test_a_model_of_other_features_is_rejected(files: dict[str, bytes]) -> None:
     content["features"].pop()
     with pytest.raises(IntegrityError, match="does not predict"):
         release.Release.load(files | {release.PROVENANCE_FILE: json.dumps(content).encode()})
+
+
+def test_a_profile_of_other_features_is_rejected(files: dict[str, bytes]) -> None:
+    content = json.loads(files[release.PROFILE_FILE])
+    content["features"].reverse()
+    with pytest.raises(IntegrityError, match="profile.json is of other features"):
+        release.Release.load(files | {release.PROFILE_FILE: json.dumps(content).encode()})
+
+
+def test_a_release_of_older_code_has_no_profile_and_loads(files: dict[str, bytes]) -> None:
+    older = {name: content for name, content in files.items() if name != release.PROFILE_FILE}
+    assert release.Release.load(older).profile is None
 
 
 def test_no_time_host_or_run_is_inside_the_folder(files: dict[str, bytes]) -> None:
