@@ -77,6 +77,15 @@ class RejectedRelease(BaseModel):
     reason: str
 
 
+class LogHealth(BaseModel):
+    """The prediction log of this machine."""
+
+    pending_bytes: int = Field(description="Not in the bucket yet", examples=[0])
+    seconds_since_last_sent: float | None = Field(description="None where nothing was sent yet", examples=[12.3])
+    dropped: int = Field(description="Predictions that are missing in it since the start", examples=[0])
+    error: str | None = Field(description="Why predictions are not written, or not sent", examples=[None])
+
+
 class Health(BaseModel):
     """The parts of the service."""
 
@@ -87,6 +96,7 @@ class Health(BaseModel):
     cache_error: str | None = Field(
         description="Why the release could not be kept on disk for the next start", examples=[None]
     )
+    predictions: LogHealth
 
 
 class Alive(BaseModel):
