@@ -23,7 +23,8 @@ from src.api.champion import LiveRelease
 from src.api.limits import CLOSE, Limits
 from src.api.prediction_log import HEADER
 from src.api.routes import live_release
-from src.api.schemas import ANSWER, MOST_FAULTS, Problem, Wine
+from src.api.schemas import MOST_FAULTS, Problem, Wine
+from src.core.prediction_record import ANSWER
 from src.core.table import describe_classes
 from src.core.wine import CLASSES, FEATURES, NAME
 

@@ -10,8 +10,9 @@ from src.api.champion import LiveRelease
 from src.api.logs import REQUEST_ID
 from src.api.prediction_log import new_id
 from src.api.routes import live_release
-from src.api.schemas import ANSWER, Prediction, Problem, Wine
+from src.api.schemas import Prediction, Problem, Wine
 from src.api.telemetry import Telemetry
+from src.core.prediction_record import ANSWER
 from src.core.wine import FEATURES, NAME, TARGET
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 408, 413, 422, 503)}

@@ -5,35 +5,27 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from random import random
+from typing import Any
 
 import numpy as np
 import orjson
 
 from src.api.champion import LiveRelease
 from src.api.logs import REQUEST_ID
-from src.api.schemas import ANSWER
 from src.api.spool import Spool
-from src.core.prediction_record import FIELDS, NEWEST, TIME_DIGITS, encode, spell_time
+from src.core.prediction_record import FIELDS, encode
 from src.storage.reader import Reader
 
-SINGLE = "/predict"
 HEADER = "x-prediction-id"  # of batches
 PROCESS = secrets.token_hex(4)  # ids of two processes differ in it
-DIGITS = 6  # of a probability
 MOST_PENDING = 32 * 2**20  # bytes in memory; what comes faster than it is written is dropped
-LONGEST = 1024  # bytes of a body that is kept as it was sent
 AT_ONCE = 1000  # lines that one system call may write
-ROWS, PAUSE = 256, 0.006  # of a batch that are spelt at once, and the seconds until the next, which requests have
-SECOND = 10**9
-BEGIN = len('{"id":"')
-END = BEGIN + TIME_DIGITS + len(PROCESS) + 1  # of an id, with its quotation mark
-PREDICTED = len(f',"{ANSWER}":')
-WARNINGS = b',"warnings":'
+ROWS, PAUSE = 1024, 0.006  # of a batch that are spelt at once, and the seconds until the next, which requests have
 
 log = logging.getLogger("uvicorn.error")
 
@@ -47,9 +39,9 @@ def new_id(process: str = PROCESS) -> str:
 class _Rows:
     """Rows of a batch: values (rows, features) of float32, and what was answered."""
 
-    head: bytes  # of their lines: what comes before the number of the row
-    rest: bytes  # and after it, to be filled with values, class and probabilities
+    batch: str
     first: int
+    about: Mapping[str, Any]
     values: np.ndarray
     labels: np.ndarray
     probabilities: np.ndarray
@@ -58,16 +50,13 @@ class _Rows:
     def size(self) -> int:
         return self.values.nbytes + self.labels.nbytes + self.probabilities.nbytes
 
-    def spell(self, start: int) -> list[bytes]:
-        """Return the lines of the next few rows; orjson spells a float32 as short as it is."""
+    def spell(self, start: int) -> bytes:
+        """Return the line of some rows; orjson spells a float32 as short as it is."""
         some = slice(start, start + ROWS)
-        values, probabilities = _spell(self.values[some]), _spell(np.round(self.probabilities[some], DIGITS))
-        answers = zip(values, self.labels[some].tolist(), probabilities, strict=True)
-        first, head, rest = self.first + start, self.head, self.rest
-        return [
-            head % (first + row) + rest % (*one.split(b","), label, *shares.split(b","))
-            for row, (one, label, shares) in enumerate(answers)
-        ]
+        line = {"id": f"{self.batch}-{self.first + start}", "rows": len(self.labels[some]), **self.about}
+        for name in ("values", "labels", "probabilities"):
+            line[name] = np.ascontiguousarray(getattr(self, name)[some])
+        return orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n"
 
 
 class PredictionLog:
@@ -86,7 +75,6 @@ class PredictionLog:
         self._rows: deque[_Rows] = deque()
         self._free: list[str] = []  # what stands for the process in ids of batches, where no batch uses it now
         self._added = self._taken = 0  # bytes, each counted by one thread alone
-        self._second, self._time = 0, ""
         self._stopped = threading.Event()
 
     @cached_property
@@ -100,27 +88,15 @@ class PredictionLog:
         return self._added - self._taken + self.spool.size
 
     def add(self, answer: bytes, values: Sequence[float], request_id: bytes, body: bytes = b"") -> None:
-        """Keep what ``/predict`` answered for these values, which are spelt as in ``body`` where it is plain."""
+        """Keep what ``/predict`` answered for these values; where its body was plain, it is kept as it was sent."""
         if random() >= self._share:
             return
         if self._added - self._taken > MOST_PENDING:
             self._on_drop("memory", 1)
             return
-        second, rest = divmod(int(answer[BEGIN : BEGIN + TIME_DIGITS], 16), SECOND)
-        if second != self._second:
-            self._second, self._time = second, spell_time(second * SECOND)[:19]
-        if len(body) > LONGEST or body.count(b":") != len(FIELDS) or b"\\" in body:  # a key may be there twice
+        if not body:
             body = encode(dict(zip(FIELDS, values, strict=True)))
-        line = b'%b,"format":%d,"time":"%b.%06d+00:00","request_id":%b,"route":"%b","values":%b,"predicted":%b}\n' % (
-            answer[:END],
-            NEWEST,
-            self._time.encode(),
-            rest // 1000,
-            _quote(request_id),
-            SINGLE.encode(),
-            body.translate(None, b" \t\r\n"),
-            answer[END + PREDICTED : answer.index(WARNINGS, END)],
-        )
+        line = b"\t".join((answer, body.translate(None, b"\t\r\n"), request_id, b"\n"))
         self._lines.append(line)
         self._added += len(line)
 
@@ -186,7 +162,7 @@ class PredictionLog:
         while self._rows:
             rows = self._rows[0]
             for start in range(0, len(rows.labels), ROWS):
-                self.spool.append(rows.spell(start))
+                self.spool.append([rows.spell(start)], len(rows.labels[start : start + ROWS]))
                 if pause:
                     time.sleep(pause)
                 if time.monotonic() > deadline:
@@ -204,31 +180,11 @@ class Batch:
         """Begin with none."""
         self.id = identifier
         self._log, self._is_logged, self._count = log_, is_logged, 0
-        self._rest = b""
 
     def add(self, live: LiveRelease, route: str, values: np.ndarray, answer: tuple[np.ndarray, np.ndarray]) -> None:
         """Keep rows (rows, features) and their answer: labels and probabilities."""
         if not self._is_logged:
             return
-        if not self._rest:
-            self._rest = _describe(self.id, live, route)
-        self._log.add_rows(_Rows(b'{"id":"%b-%%d"' % self.id.encode(), self._rest, self._count, values, *answer))
+        about = {"request_id": REQUEST_ID.get() or "", "route": route, "release": live.id, "classes": live.classes}
+        self._log.add_rows(_Rows(self.id, self._count, about, values, *answer))
         self._count += len(values)
-
-
-def _describe(identifier: str, live: LiveRelease, route: str) -> bytes:
-    """Return a line but for its id, to be filled with the values, the class and the probabilities."""
-    known = {"format": NEWEST, "time": spell_time(int(identifier[:TIME_DIGITS], 16))}
-    known |= {"request_id": REQUEST_ID.get() or "", "route": route, "release": live.id}
-    values = ",".join(f'"{field}":%b' for field in FIELDS)
-    shares = ",".join(f'"{label}":%b' for label in live.classes)
-    head = encode(known)[1:-1].replace(b"%", b"%%")
-    return b',%b,"values":{%b},"predicted":%%d,"probabilities":{%b}}\n' % (head, values.encode(), shares.encode())
-
-
-def _spell(table: np.ndarray) -> list[bytes]:
-    return orjson.dumps(np.ascontiguousarray(table), option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
-
-
-def _quote(text: bytes) -> bytes:
-    return b'"%b"' % text if b'"' not in text and b"\\" not in text else encode(text.decode())

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
-from src.core.table import Feature, describe_classes, spell
-from src.core.wine import CLASSES, EXAMPLE, FEATURES, NAME, TARGET
+from src.core.prediction_record import ANSWER
+from src.core.table import Feature, describe_classes
+from src.core.wine import CLASSES, EXAMPLE, FEATURES, NAME
 
-ANSWER = f"predicted_{spell(TARGET)}"
 MOST_FAULTS = 10  # what a person reads; a body may hold many more, and each costs time and memory to tell
 UNTOLD = "untold_faults"
 ID = "daf9eb3c81f8"  # of the release in examples

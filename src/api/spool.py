@@ -7,16 +7,18 @@ after their first prediction; what a dead worker left behind, the next to start 
 import fcntl
 import logging
 import os
+import re
 import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from src.api.packing import pack
 from src.errors import StackError
 from src.storage.prediction_log import choose_parts, name_part
 from src.storage.reader import Reader
@@ -26,8 +28,8 @@ HOUR = 3600 * 10**9
 ENDING = ".jsonl"
 SENT = "sent"  # its time is that of the last file that was sent
 PAUSES = (1, 2, 4, 8, 16, 30)  # seconds between two tries
-PACK = ["nice", "-n", "19", "gzip", "-1", "-c"]  # requests come first
 BEGIN = len(b'{"id":"')  # of a line, before its id
+is_line = re.compile(rb'{"id":"([0-9a-f]{24})(?:-(\d+)","rows":(\d+))?').match
 TAIL = 2**20  # more than the longest line
 
 log = logging.getLogger("uvicorn.error")
@@ -68,11 +70,13 @@ class Spool:
         """Say what keeps predictions from the disk, or from the bucket."""
         return self.disk_error or self.send_error
 
-    def append(self, lines: Sequence[bytes]) -> bool:
-        """Append predictions of one process, in their order; says whether all were taken."""
+    def append(self, lines: Sequence[bytes], rows: int = 1) -> None:
+        """Append lines of one process, in their order; each holds so many predictions."""
         if _hour(lines[0]) == _hour(lines[-1]):
-            return self._append(_hour(lines[0]), lines)
-        return all([self._append(hour, [*some]) for hour, some in groupby(lines, _hour)])
+            self._append(_hour(lines[0]), lines, rows)
+        else:
+            for hour, some in groupby(lines, _hour):
+                self._append(hour, [*some], rows)
 
     def tend(self, is_last: bool = False) -> None:
         """Take the lock, measure the folder, and finish what is large or old; at the end, all."""
@@ -91,13 +95,13 @@ class Spool:
 
     def find(self, ids: Iterable[str]) -> set[str]:
         """Return those of these predictions that lie here."""
-        wanted, found = set(ids), set()
+        wanted, found = set(ids), set[str]()
         for process in {one[16:24] for one in wanted}:
             of_process = {one for one in wanted if one[16:24] == process}
             names = [f"{path}.gz" for path in self._folder.glob(f"*-*{process}*{ENDING}") if _process(path) == process]
             for name in choose_parts(names, of_process):
                 with suppress(FileNotFoundError), open(name.removesuffix(".gz"), "rb") as lines:
-                    found |= of_process & set(map(_id, lines))
+                    found.update(*(_pick(line, of_process) for line in lines))
         return found
 
     def send_on(self, connect: Callable[[], Reader]) -> None:
@@ -129,15 +133,15 @@ class Spool:
         self._is_over.set()
         self._news.set()
 
-    def _append(self, hour: int, lines: Sequence[bytes]) -> bool:
+    def _append(self, hour: int, lines: Sequence[bytes], rows: int) -> None:
         process, size = lines[0][BEGIN + 16 : BEGIN + 24].decode(), sum(map(len, lines))
         part = self._parts.get(process)
         if part and part.hour != hour:
             self._finish(process)
             part = None
         if self.size + size > self._most:
-            self._on_drop("limit", len(lines))
-            return False
+            self._on_drop("limit", len(lines) * rows)
+            return
         if part is None:
             path = self._folder / f"{self._worker}-{_id(lines[0])}{ENDING}"
             part = _Part(path, hour, time.monotonic())
@@ -147,13 +151,12 @@ class Spool:
             _write(part, lines, size)
         except OSError as error:
             self._tell(error)
-            self._on_drop("disk", len(lines))
-            return False
+            self._on_drop("disk", len(lines) * rows)
+            return
         part.size += size
         self.size += size
         self._parts[process] = part
         self.disk_error = None
-        return True
 
     def _finish(self, process: str) -> None:
         self._finished.append(self._parts.pop(process).path)
@@ -197,8 +200,7 @@ class Spool:
         while self._finished:
             path = self._finished[0]
             try:
-                with path.open("rb") as file:
-                    packed = subprocess.run(PACK, stdin=file, stdout=subprocess.PIPE, check=True).stdout
+                packed = pack(path)
             except FileNotFoundError:
                 if path.exists():
                     raise
@@ -250,6 +252,20 @@ def _hour(line: bytes) -> int:
 
 def _id(line: bytes) -> str:
     return line[BEGIN:].partition(b'"')[0].decode()
+
+
+def _pick(line: bytes, ids: Set[str]) -> Iterable[str]:
+    """Yield those of the ids that a line is of."""
+    if not (found := is_line(line)):
+        return
+    identifier = found[1].decode()
+    if not found[2]:
+        yield from {identifier} & ids
+        return
+    for one in ids:
+        base, _, row = one.partition("-")
+        if base == identifier and row and int(found[2]) <= int(row) < int(found[2]) + int(found[3]):
+            yield one
 
 
 def _first(path: Path) -> str:
