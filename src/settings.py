@@ -111,13 +111,22 @@ class ApiSettings(StoreSettings):
         ge=0,
     )
     api_stop_seconds: int = setting("Seconds after that in which what was begun may end", "5", ge=1)
+    prediction_log_share: float = setting(
+        "Share of the requests whose predictions are logged to the bucket: 1 for all, 0 for none", "1", ge=0, le=1
+    )
+    prediction_log_max_mb: int = setting(
+        "Most megabytes below API_CACHE that wait until the bucket takes them; newer predictions are then dropped",
+        "256",
+        ge=1,
+    )
 
 
 class ReaderSettings(Settings):
     """The prediction service's access to the bucket."""
 
     api_access_key_id: Key | None = setting(
-        "Access key of a user who may only read; `make up` and, in containers, `bootstrap` make this user. With "
+        "Access key of a user who may read, and write predictions and labels alone; `make up` and, in containers, "
+        "`bootstrap` make this user. With "
         "`make up` and your own S3 the service has the pipeline's keys instead",
         partial(token_hex, 8),
     )

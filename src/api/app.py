@@ -9,13 +9,15 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from src import __version__
-from src.api import batch, predict, routes, v2
+from src.api import batch, labels, predict, routes, v2
 from src.api.champion import Champion
 from src.api.document import complete_document
 from src.api.keys import Keys, RequireKey
 from src.api.limits import BodyLimit, Limits
+from src.api.prediction_log import PROCESS, PredictionLog
 from src.api.problems import tell_problems
 from src.api.requests import Cors, Requests
+from src.api.spool import Spool
 from src.api.telemetry import Telemetry
 from src.core.wine import FEATURES, NAME, TARGET, TITLE
 from src.settings import ApiSettings, load_environment, read_settings
@@ -36,12 +38,18 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.origins = settings.api_cors_origins
     app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds, settings.api_max_batch_bytes)
     champion = app.state.champion = Champion(Reader.from_environment, settings.api_cache, settings.api_poll_seconds)
-    app.state.telemetry = Telemetry(champion, getattr(app.state, "counters", None))
+    telemetry = app.state.telemetry = Telemetry(champion, getattr(app.state, "counters", None))
+    spool = Spool(
+        settings.api_cache / "predictions", PROCESS, settings.prediction_log_max_mb * 2**20, telemetry.count_dropped
+    )
+    log = app.state.log = telemetry.log = PredictionLog(
+        Reader.from_environment, spool, settings.prediction_log_share, telemetry.count_dropped
+    )
     champion.restore()
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # what is loaded stays: no collection looks at it again while requests wait
-    with champion.polling():
+    with log.running(settings.api_stop_seconds), champion.polling():
         yield
 
 
@@ -53,7 +61,7 @@ app.add_middleware(RequireKey)
 app.add_middleware(Requests)
 app.add_middleware(Cors)
 app.include_router(v2.router)  # first, as the router looks in this order
-for router in (predict.router, batch.router, routes.router, routes.probes):
+for router in (predict.router, batch.router, labels.router, routes.router, routes.probes):
     app.include_router(router)
 tell_problems(app)
 complete_document(app)

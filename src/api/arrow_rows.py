@@ -10,7 +10,7 @@ import numpy as np
 from nanoarrow.ipc import InputStream, StreamWriter
 
 from src.api.rows import ARROW, RowError, find_columns, list_faults
-from src.api.schemas import ANSWER
+from src.core.prediction_record import ANSWER
 from src.core.wine import FEATURES
 
 CONTINUES = 0xFFFFFFFF

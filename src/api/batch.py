@@ -21,8 +21,10 @@ from src.api import csv_rows, rows
 from src.api.bodies import Raw, read_whole
 from src.api.champion import LiveRelease
 from src.api.limits import CLOSE, Limits
+from src.api.prediction_log import HEADER
 from src.api.routes import live_release
-from src.api.schemas import ANSWER, MOST_FAULTS, Problem, Wine
+from src.api.schemas import MOST_FAULTS, Problem, Wine
+from src.core.prediction_record import ANSWER
 from src.core.table import describe_classes
 from src.core.wine import CLASSES, FEATURES, NAME
 
@@ -70,6 +72,7 @@ class BatchPrediction(BaseModel):
 
     model_config = ConfigDict(validate_by_name=True)
 
+    id: str = Field(description="Names this answer; its rows are named `<id>-0`, `<id>-1` …")
     release: str = Field(description="Id of the release that answered")
     classes: list[int] = Field(description="What the columns of the probabilities stand for")
     predicted: list[int] = Field(alias=ANSWER, description=f"The most probable class, {describe_classes(CLASSES)}")
@@ -113,15 +116,18 @@ def _open(form: str, most: int, classes: Sequence[int]) -> tuple[Reader, Writer]
 
 async def _answer_json(request: Request, live: LiveRelease) -> Response:
     values = _read_json(await read_whole(request))
-    labels, probabilities = await rows.predict(request, live, values)
+    with request.app.state.log.batch() as batch:
+        labels, probabilities = await rows.predict(request, live, values, batch)
     answer = {
+        "id": batch.id,
         "release": live.id,
         "classes": live.release.provenance.classes,
         ANSWER: labels,
         "probabilities": probabilities,
         "warnings": _find_unusual(live, values),
     }
-    return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)
+    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(content, headers={HEADER: batch.id}, media_type=JSON)
 
 
 def _read_json(body: bytes) -> np.ndarray:
@@ -191,6 +197,10 @@ class _Stream(Response):
         self._is_begun = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._request.app.state.log.batch() as self._batch:
+            await self._answer(send)
+
+    async def _answer(self, send: Send) -> None:
         parts = self._request.stream()
         try:
             async for part in parts:
@@ -210,7 +220,7 @@ class _Stream(Response):
 
     async def _predict(self, blocks: Iterator[np.ndarray], send: Send) -> None:
         for values in blocks:
-            labels, probabilities = await rows.predict(self._request, self._live, values)
+            labels, probabilities = await rows.predict(self._request, self._live, values, self._batch)
             await self._begin(send)
             await send(_part(self._writer.write(labels, probabilities)))
 
@@ -218,6 +228,7 @@ class _Stream(Response):
         if not self._is_begun:
             self._is_begun = True
             headers = [(b"content-type", self._writer.content_type.encode()), (b"x-release", self._live.id.encode())]
+            headers.append((HEADER.encode(), self._batch.id.encode()))
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send(_part(self._writer.start()))
 

@@ -7,6 +7,7 @@ lock: one thread of one process does, and whoever reads finds each number as it 
 import mmap
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 MOST = 16_384  # names; a release a day, with its classes, fills it in five years
@@ -44,10 +45,10 @@ class Counters:
         self.add(key, 0)
         self._numbers[self._slots[key]] = number
 
-    def adder(self, key: Key) -> Callable[[], None]:
-        """Return what adds one to ``key``, for another thread, which may add to nothing else."""
+    def adder(self, key: Key) -> Callable[..., None]:
+        """Return what adds to ``key``, for another thread, which may add to nothing else."""
         self.add(key, 0)
-        return lambda: self.add(key)
+        return partial(self.add, key)
 
     def items(self) -> Iterator[tuple[tuple[str, ...], int]]:
         """Yield the names and numbers."""

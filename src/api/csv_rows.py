@@ -11,7 +11,8 @@ import numpy as np
 import simdjson
 
 from src.api.rows import RowError, find_columns, list_faults, to_float32
-from src.api.schemas import ANSWER, MOST_FAULTS
+from src.api.schemas import MOST_FAULTS
+from src.core.prediction_record import ANSWER
 from src.core.wine import FEATURES, TARGET
 
 CONTENT_TYPE = "text/csv"

@@ -141,15 +141,18 @@ class HotConnection(Connection):
         if live is None or self._others.is_leaving:
             return None
         try:
-            content = answer(live, astuple(_decode(body)), state.telemetry)
+            values = astuple(_decode(body))
+            content = answer(live, values, state.telemetry)
         except Exception:  # the app meets it again, and logs or words it
             return None
         state.telemetry.count_request(PATH, 200, perf_counter() - start)
         self.server_state.total_requests += 1
+        request_id = choose_id(self._request_id)
+        state.log.add(content, values, request_id, body)
         return b"%b%b: %b\r\ncontent-length: %d\r\ncontent-type: application/json\r\n\r\n%b" % (
             self._head(),
             ID,
-            choose_id(self._request_id),
+            request_id,
             len(content),
             content,
         )

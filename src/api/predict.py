@@ -1,7 +1,5 @@
 """One row in, its class and probabilities out, by the release that is live at that moment."""
 
-import secrets
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -9,14 +7,16 @@ import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
 from src.api.champion import LiveRelease
+from src.api.logs import REQUEST_ID
+from src.api.prediction_log import new_id
 from src.api.routes import live_release
-from src.api.schemas import ANSWER, Prediction, Problem, Wine
+from src.api.schemas import Prediction, Problem, Wine
 from src.api.telemetry import Telemetry
+from src.core.prediction_record import ANSWER
 from src.core.wine import FEATURES, NAME, TARGET
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 408, 413, 422, 503)}
 DIGITS = 1_000_000  # a probability is told to six of them
-PROCESS = secrets.token_hex(4)  # ids of two processes differ in it
 
 router = APIRouter(tags=["Predict"])
 _encode = msgspec.json.Encoder().encode
@@ -28,7 +28,9 @@ _encode = msgspec.json.Encoder().encode
 @router.post("/predict/", include_in_schema=False)
 async def predict(request: Request, wine: Wine, live: Annotated[LiveRelease, Depends(live_release)]) -> Response:
     """Predict the class of one row of the table, with its probabilities."""
-    content = answer(live, [getattr(wine, feature.field) for feature in FEATURES], request.app.state.telemetry)
+    values, state = [getattr(wine, feature.field) for feature in FEATURES], request.app.state
+    content = answer(live, values, state.telemetry)
+    state.log.add(content, values, (REQUEST_ID.get() or "").encode())
     return Response(content, media_type="application/json")
 
 
@@ -39,7 +41,7 @@ def answer(live: LiveRelease, values: Sequence[float], telemetry: Telemetry) -> 
     unusual = [n for n, value in enumerate(values) if not ranges[n][0] <= value <= ranges[n][1]]
     telemetry.count_row(live.id, label, unusual)
     prediction = {
-        "id": f"{time.time_ns():016x}{PROCESS}",  # in the order of time
+        "id": new_id(),
         ANSWER: label,
         "probabilities": {
             name: round(p * DIGITS) / DIGITS for name, p in zip(live.classes, probabilities, strict=True)

@@ -10,10 +10,12 @@ from starlette.exceptions import HTTPException
 
 from src import __version__
 from src.api.champion import Champion, LiveRelease
+from src.api.prediction_log import PredictionLog
 from src.api.schemas import (
     Alive,
     Health,
     KnownFeature,
+    LogHealth,
     Problem,
     Ready,
     RejectedRelease,
@@ -69,7 +71,9 @@ async def healthcheck(request: Request, response: Response) -> Health:
     """Show the service's parts; 503 when it cannot predict."""
     champion: Champion = request.app.state.champion
     live, status = champion.live, champion.status
-    degraded = status.store_error or status.rejection or status.cache_error
+    log: PredictionLog = request.app.state.log
+    degraded = status.store_error or status.rejection or status.cache_error or log.spool.error
+    sent = log.spool.seconds_since_sent
     if live is None:
         response.status_code = 503
     return Health(
@@ -82,6 +86,12 @@ async def healthcheck(request: Request, response: Response) -> Health:
         ),
         cache_error=status.cache_error,
         rejected=RejectedRelease(**asdict(status.rejection)) if status.rejection else None,
+        predictions=LogHealth(
+            pending_bytes=log.pending,
+            seconds_since_last_sent=None if sent is None else round(sent, 1),
+            dropped=request.app.state.telemetry.sum_dropped(),
+            error=log.spool.error,
+        ),
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from fastapi import Request
 
 from src.api.champion import LiveRelease
+from src.api.prediction_log import Batch
 from src.api.schemas import MOST_FAULTS, Wine
 from src.core.wine import FEATURES, TARGET
 
@@ -63,7 +64,9 @@ def find_columns(names: Sequence[str]) -> list[int]:
     return [columns.index(column) for column in range(len(FEATURES))]
 
 
-async def predict(request: Request, live: LiveRelease, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+async def predict(
+    request: Request, live: LiveRelease, values: np.ndarray, batch: Batch
+) -> tuple[np.ndarray, np.ndarray]:
     """Return labels (rows,) and probabilities (rows, classes), by one release whatever is promoted meanwhile."""
     labels, probabilities = live.release.model.predict(values[:SLICE])
     if len(values) > SLICE:
@@ -73,6 +76,7 @@ async def predict(request: Request, live: LiveRelease, values: np.ndarray) -> tu
             answers.append(live.release.model.predict(part))
         labels, probabilities = (np.concatenate(parts) for parts in zip(*answers, strict=True))
     request.app.state.telemetry.count(live, labels, values)
+    batch.add(live, request.scope["route"].path, values, (labels, probabilities))
     return labels, probabilities
 
 

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
-from src.core.table import Feature, describe_classes, spell
-from src.core.wine import CLASSES, EXAMPLE, FEATURES, NAME, TARGET
+from src.core.prediction_record import ANSWER
+from src.core.table import Feature, describe_classes
+from src.core.wine import CLASSES, EXAMPLE, FEATURES, NAME
 
-ANSWER = f"predicted_{spell(TARGET)}"
 MOST_FAULTS = 10  # what a person reads; a body may hold many more, and each costs time and memory to tell
 UNTOLD = "untold_faults"
 ID = "f937ab93903c"  # of the release in examples
@@ -77,6 +77,15 @@ class RejectedRelease(BaseModel):
     reason: str
 
 
+class LogHealth(BaseModel):
+    """The prediction log of this machine."""
+
+    pending_bytes: int = Field(description="Not in the bucket yet", examples=[0])
+    seconds_since_last_sent: float | None = Field(description="None where nothing was sent yet", examples=[12.3])
+    dropped: int = Field(description="Predictions that are missing in it since the start", examples=[0])
+    error: str | None = Field(description="Why predictions are not written, or not sent", examples=[None])
+
+
 class Health(BaseModel):
     """The parts of the service."""
 
@@ -87,6 +96,7 @@ class Health(BaseModel):
     cache_error: str | None = Field(
         description="Why the release could not be kept on disk for the next start", examples=[None]
     )
+    predictions: LogHealth
 
 
 class Alive(BaseModel):

@@ -16,12 +16,14 @@ from prometheus_client.registry import Collector
 
 from src.api.champion import Champion, LiveRelease
 from src.api.counters import Counters, read_counters
+from src.api.prediction_log import PredictionLog
 from src.core.table import spell
 from src.core.wine import FEATURES, NAME
 
 PREFIX = spell(NAME)
 SECONDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 NOWHERE = "none"  # the route of what was rejected before there was one
+DROPPED, REASONS = "dropped", ("memory", "disk", "limit")
 REQUESTS, LATENCY, NANOSECONDS, CUT = "requests", "latency", "nanoseconds", "cut"
 PREDICTIONS, UNUSUAL, REJECTED, PID = "predictions", "unusual", "rejected", "pid"
 
@@ -34,11 +36,13 @@ class Telemetry(Collector):
         self.registry = CollectorRegistry()
         self.registry.register(self)
         self._champion, self._path = champion, path
+        self.log: PredictionLog | None = None
         self._counters = Counters(path)
         self._counters.put((PID,), os.getpid())
         for feature in FEATURES:
             self._counters.add((UNUSUAL, feature.field), 0)
         champion.on_reject = self._counters.adder((REJECTED,))
+        self._droppers = {reason: self._counters.adder((DROPPED, reason)) for reason in REASONS}
 
     def count(self, live: LiveRelease, labels: np.ndarray, values: np.ndarray) -> None:
         """Count rows that were predicted: labels (rows,) for values (rows, features)."""
@@ -66,11 +70,17 @@ class Telemetry(Collector):
         """Count a connection that was ended without an answer."""
         self._counters.add((CUT, reason))
 
+    def count_dropped(self, reason: str, number: int) -> None:
+        """Count predictions that are missing in the log; each reason is one thread's to give."""
+        self._droppers[reason](number)
+
+    def sum_dropped(self) -> int:
+        """Return how many predictions of all workers are missing in the log."""
+        return sum(one.get((DROPPED, reason), 0) for one in self._read_all().values() for reason in REASONS)
+
     def collect(self) -> Iterator[Metric]:
         """Yield every figure."""
-        workers = {"0": dict(self._counters.items())}
-        if self._path:
-            workers = {path.name: dict(read_counters(path)) for path in sorted(self._path.parent.iterdir())}
+        workers = self._read_all()
         total: Counter[tuple[str, ...]] = Counter()
         for one in workers.values():
             total.update(one)
@@ -79,6 +89,7 @@ class Telemetry(Collector):
             (PREDICTIONS, "Rows predicted", ["release", "class"]),
             (UNUSUAL, "Inputs outside the range that training saw", ["feature"]),
             (CUT, "Connections ended without an answer", ["reason"]),
+            (DROPPED, "Predictions that are missing in the log", ["reason"]),
         ):
             family = CounterMetricFamily(f"{PREFIX}_{_SPELLED.get(name, name)}", what, labels=labels)
             for (kind, *values), number in total.items():
@@ -89,7 +100,17 @@ class Telemetry(Collector):
         rejected = max(one.get((REJECTED,), 0) for one in workers.values())  # each worker rejects the same ones
         yield CounterMetricFamily(f"{PREFIX}_releases_rejected", "Champions that were rejected", rejected)
         yield from self._describe_champion()
+        if self.log:
+            yield _gauge("prediction_log_pending_bytes", "Bytes that are not in the bucket yet", self.log.pending)
+            if (age := self.log.spool.seconds_since_sent) is not None:
+                yield _gauge("prediction_log_sent_age_seconds", "Seconds since predictions were last sent", age)
         yield from _describe_processes({worker: one[(PID,)] for worker, one in workers.items() if (PID,) in one})
+
+    def _read_all(self) -> dict[str, dict[tuple[str, ...], int]]:
+        """Return the numbers of each worker."""
+        if not self._path:
+            return {"0": dict(self._counters.items())}
+        return {path.name: dict(read_counters(path)) for path in sorted(self._path.parent.iterdir())}
 
     def _describe_champion(self) -> Iterator[Metric]:
         status, live = self._champion.status, self._champion.live
@@ -107,7 +128,7 @@ class Telemetry(Collector):
             yield _gauge("store_poll_age_seconds", "Seconds since the last poll of the bucket", age)
 
 
-_SPELLED = {UNUSUAL: "unusual_inputs", CUT: "connections_cut"}
+_SPELLED = {DROPPED: "predictions_dropped", UNUSUAL: "unusual_inputs", CUT: "connections_cut"}
 
 
 def _latencies(total: Counter[tuple[str, ...]]) -> Metric:

@@ -16,6 +16,7 @@ from src import __version__
 from src.api import rows
 from src.api.bodies import Raw, read_whole
 from src.api.champion import LiveRelease
+from src.api.prediction_log import HEADER
 from src.api.routes import live_release
 from src.api.schemas import ID
 from src.api.tensors import LENGTH, OUTPUTS, TensorError, read_inference, write_inference
@@ -70,11 +71,13 @@ async def infer(request: Request, documented: inference_request = Body(None)) ->
     asked = read_inference(await read_whole(request), request.headers.get(LENGTH))
     if faults := rows.list_faults(asked.values):
         raise TensorError("; ".join(f"row {row}: {field}: {message}" for row, field, message in faults))
-    labels, probabilities = await rows.predict(request, live, asked.values)
+    with request.app.state.log.batch() as batch:
+        labels, probabilities = await rows.predict(request, live, asked.values, batch)
     body, length = write_inference(MODEL, live.id, asked, {"label": labels, "probabilities": probabilities})
     if length is None:
-        return Response(body, media_type="application/json")
-    return Response(body, headers={LENGTH: str(length)}, media_type="application/octet-stream")
+        return Response(body, headers={HEADER: batch.id}, media_type="application/json")
+    headers = {LENGTH: str(length), HEADER: batch.id}
+    return Response(body, headers=headers, media_type="application/octet-stream")
 
 
 @router.get("", response_model=metadata_server_response)

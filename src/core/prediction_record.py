@@ -8,11 +8,13 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from src.core.wine import CLASSES, FEATURES
+from src.core.table import spell
+from src.core.wine import CLASSES, FEATURES, TARGET
 from src.errors import FormatError, IntegrityError
 
 NEWEST = 1
 FIELDS = tuple(feature.field for feature in FEATURES)
+ANSWER = f"predicted_{spell(TARGET)}"  # as an answer spells what a record calls predicted
 ID = r"^[0-9a-f]{24}(-\d{1,9})?\Z"  # the nanosecond in which it was made, its process, and its row in a batch
 TIME_DIGITS = 16  # of an id
 PROCESS = slice(TIME_DIGITS, 24)  # of an id

@@ -102,9 +102,16 @@ def find_predictions(store: Store, ids: Iterable[str], faults: Faults) -> dict[s
         wanted.setdefault(_worker_prefix(one), []).append(one)
     found: dict[str, Prediction] = {}
     for prefix, of_hour in wanted.items():
-        for key in _choose_parts(store.list(prefix), of_hour):
+        for key in choose_parts(store.list(prefix), of_hour):
             found |= {one.id: one for one in read_part(store, key, faults) if one.id in of_hour}
     return found
+
+
+def choose_parts(keys: Sequence[str], ids: Iterable[str]) -> list[str]:
+    """Return the keys of one worker's objects that may hold these predictions: of each the last that began before."""
+    starts = [(sort_key(_first_of(key)), key) for key in keys]
+    chosen = {max((one for one in starts if one[0] <= sort_key(wanted)), default=(None, None))[1] for wanted in ids}
+    return sorted(filter(None, chosen))
 
 
 def read_labels(store: Store, day: date, faults: Faults) -> dict[str, Label]:
@@ -207,13 +214,6 @@ def _unpack(content: bytes, where: str, faults: Faults) -> Iterator[bytes]:
             faults.add(where, error)
             return
         content = packed.unused_data
-
-
-def _choose_parts(keys: Sequence[str], ids: Iterable[str]) -> list[str]:
-    """Return the keys of one worker's objects that may hold these predictions: of each the last that began before."""
-    starts = [(sort_key(_first_of(key)), key) for key in keys]
-    chosen = {max((one for one in starts if one[0] <= sort_key(wanted)), default=(None, None))[1] for wanted in ids}
-    return sorted(filter(None, chosen))
 
 
 def _first_of(key: str) -> str:

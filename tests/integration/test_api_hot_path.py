@@ -23,7 +23,9 @@ from src.api.connection import Connections
 from src.api.hot import HotConnection
 from src.api.keys import Keys
 from src.api.limits import Limits
+from src.api.prediction_log import PROCESS, PredictionLog
 from src.api.schemas import Prediction
+from src.api.spool import Spool
 from src.api.telemetry import Telemetry
 from src.core.pointer import Pointer
 from src.core.wine import EXAMPLE
@@ -180,7 +182,13 @@ def test_a_plain_request_never_reaches_the_app(bucket: Bucket, trained: list[Poi
 
     async def ask() -> list[int]:
         config = uvicorn.Config(reached, ws="none", proxy_headers=False)
-        state = {"champion": champion, "telemetry": telemetry, "limits": Limits(65_536, 10), "keys": Keys(())}
+        state: dict[str, Any] = {
+            "champion": champion,
+            "telemetry": telemetry,
+            "limits": Limits(65_536, 10),
+            "keys": Keys(()),
+        }
+        state["log"] = PredictionLog(Reader.from_environment, spool, 1, telemetry.count_dropped)
         others = Connections(9, 1, State(state))
 
         def connection() -> HotConnection:
@@ -194,6 +202,7 @@ def test_a_plain_request_never_reaches_the_app(bucket: Bucket, trained: list[Poi
     Registry(bucket).promote(trained[0], "first", "test", {})
     champion = Champion(Reader.from_environment, tmp_path, 1)
     telemetry = Telemetry(champion)
+    spool = Spool(tmp_path, PROCESS, 2**20, telemetry.count_dropped)
     champion.poll()
     assert asyncio.run(ask()) == [200, 418, 200]
     text = generate_latest(telemetry.registry).decode()
