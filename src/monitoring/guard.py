@@ -8,7 +8,6 @@ import numpy as np
 
 from src.config import GUARD_RULE, PromotionRule
 from src.core import metrics
-from src.core.formats import Stored
 from src.core.metrics import Answers, Interval
 from src.core.prediction_record import Label, Prediction, find_time
 from src.core.release import Release
