@@ -6,6 +6,8 @@ machine meets all of them. Each runs in the environment of the API's image. ``do
 
 import http.client
 import json
+import os
+import shutil
 import statistics
 import sys
 import time
@@ -14,13 +16,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
-from bench.load import Load, keep_release, measure, memory, missing, new_environment, running, server
+import httpx
+
+from bench.load import CLIENT_CORE, Load, keep_release, measure, memory, missing, new_environment, running, server
 from src.core.wine import EXAMPLE
-from tests.support.services import Service
+from src.storage.bucket import Bucket
+from tests.support.services import Service, gateway
 
 ROUNDS, SECONDS, STARTS = 7, 3, 7
 OURS = ["-m", "src.api", "--port", "PORT"]
 UVICORN = ["-m", "uvicorn", "--no-access-log", "--log-level", "warning", "--port", "PORT"]
+LOGGING = {"AWS_ACCESS_KEY_ID": "bench-access", "AWS_SECRET_ACCESS_KEY": "bench-secret", "BUCKET": "bench"}
+LOGGING["PREDICTION_LOG_MAX_MB"] = "8192"  # nothing is dropped, which would cost less
 RIVALS = {"bare uvicorn": "bench.rivals:bare", "FastAPI without a model": "bench.rivals:fastapi"}
 
 
@@ -36,12 +43,23 @@ def main() -> int:
         python = new_environment(folder / "api", *requirements)
         size = sum(path.stat().st_size for path in (folder / "api").rglob("*") if path.is_file()) / 1e6
         ours = server(python, OURS, folder)
+        store = _store(folder)
+        logging = server(python, OURS, folder, settings={"AWS_ENDPOINT_URL_S3": store.url, **LOGGING})
+        silent = server(python, OURS, folder, settings={"PREDICTION_LOG_SHARE": "0"})
         rivals = {name: server(python, [*UVICORN, app], folder) for name, app in RIVALS.items()}
-        with running(ours, *rivals.values()):
-            loads = measure_in_turns({"ours": ours.url} | {name: one.url for name, one in rivals.items()})
-            megabytes = memory(ours)
+        with running(store, logging, silent, *rivals.values()):
+            for process in store.processes():
+                process.cpu_affinity([int(CLIENT_CORE)])
+            os.environ.update(LOGGING, AWS_ENDPOINT_URL_S3=store.url, AWS_REGION="us-east-1")
+            Bucket.from_environment().create()
+            urls = {"ours": logging.url, "ours without its log": silent.url}
+            loads = measure_in_turns(urls | {name: one.url for name, one in rivals.items()})
+            megabytes = memory(logging)
+            told = httpx.get(logging.url.replace("/predict", "/healthcheck")).json()["predictions"]
+            print(f"not logged: {told['dropped']:,}; waiting: {told['pending_bytes'] / 1e6:,.0f} MB; {told['error']}")
+        shutil.rmtree(folder / "cache" / "predictions")
         start = statistics.median(time_start(ours) for _ in range(STARTS))
-    mine = loads["ours"]
+    mine, silence = loads["ours"], loads["ours without its log"]
     for server_name, load in loads.items():
         print(f"{server_name:26}{load.rate:9,.0f} requests/s, p50 {load.p50:.2f} ms, p99 {load.p99:.2f} ms")
     print(f"\n{'':26}{'ours':>10}{'limit':>10}{'ratio':>8}  target")
@@ -49,12 +67,19 @@ def main() -> int:
         [
             ("beside bare uvicorn", mine.rate, loads["bare uvicorn"].rate, 0.5, float.__ge__),
             ("beside FastAPI, no model", mine.rate, loads["FastAPI without a model"].rate, 2.0, float.__ge__),
+            ("beside it without its log", mine.rate, silence.rate, 0.92, float.__ge__),
+            ("p99 beside that, ms", mine.p99, silence.p99, 1.15, float.__le__),
             ("p99 and p50, ms", mine.p99, mine.p50, 2.5, float.__le__),
             ("memory of a worker, MB", megabytes, 100.0, 1.0, float.__le__),
             ("start to prediction, s", start, 0.7, 1.0, float.__le__),
             ("installed packages, MB", size, 240.0, 1.0, float.__le__),
         ]
     )
+
+
+def _store(folder: Path) -> Service:
+    (folder / "store").mkdir()
+    return gateway(folder / "store", LOGGING["AWS_ACCESS_KEY_ID"], LOGGING["AWS_SECRET_ACCESS_KEY"])
 
 
 def report(rows: list[tuple[str, float, float, float, Callable[[float, float], bool]]]) -> int:

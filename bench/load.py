@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 import psutil
 
@@ -76,8 +77,15 @@ def measure(url: str, seconds: int, body: str = json.dumps(EXAMPLE), connections
     return Load(found["requests"] / found["microseconds"] * 1e6, found["p50"] / 1000, found["p99"] / 1000)
 
 
-def server(python: Path, arguments: list[str], folder: Path, path: str = "/predict", cwd: Path = PROJECT) -> Service:
-    """Return a server on the first core; it has no store, and starts from the release in ``folder``."""
+def server(
+    python: Path,
+    arguments: list[str],
+    folder: Path,
+    path: str = "/predict",
+    cwd: Path = PROJECT,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Service:
+    """Return a server on the first core; it starts from the release in ``folder``, and needs no store."""
     port = str(free_port())
     command = ["taskset", "-c", SERVER_CORE, str(python), *(one.replace("PORT", port) for one in arguments)]
     environment = {
@@ -92,6 +100,7 @@ def server(python: Path, arguments: list[str], folder: Path, path: str = "/predi
         "AWS_ACCESS_KEY_ID": "none",
         "AWS_SECRET_ACCESS_KEY": "none",
         "NO_PROXY": "127.0.0.1",
+        **settings,
     }
     return Service(command, f"http://127.0.0.1:{port}{path}", folder / f"{port}.log", environment, cwd)
 

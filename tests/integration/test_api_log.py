@@ -34,7 +34,7 @@ FROZEN = "frozen"
 
 
 @contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[tuple[Service, httpx.Client]]:
+def serving(folder: Path, **settings: Any) -> Iterator[tuple[Service, httpx.Client]]:
     """Run the API until it is ready."""
     with running(folder, API_DRAIN_SECONDS="0", **settings) as api:
         with httpx.Client(base_url=api.url.removesuffix("/liveness"), timeout=10) as client:
@@ -127,7 +127,7 @@ def test_after_sixty_kills_the_last_second_is_missing_at_most_and_nothing_is_the
         with running(tmp_path, BARE if number % 10 == 9 else ["src.api"]) as api:
             with httpx.Client(base_url=api.url.removesuffix("/liveness"), timeout=10) as client:
                 eventually(lambda client=client: client.get("/readiness").is_success)  # type: ignore[misc]
-                ids = []
+                ids: list[tuple[str, float]] = []
                 while not ids or time.monotonic() < ids[0][1] + 0.07 * (number % 20):
                     ids.append((client.post("/predict", json=EXAMPLE).json()["id"], time.monotonic()))
                     answer = client.post("/predict/batch", json=[EXAMPLE])
@@ -342,7 +342,7 @@ def test_a_batch_that_is_larger_than_the_memory_for_it_is_dropped_in_part_and_co
     bucket: Bucket, promoted: str, tmp_path: Path
 ) -> None:
     values = np.tile(np.array([EXAMPLE[field] for field in FIELDS], np.float32), (300_000, 1))
-    tensor = {"name": "features", "datatype": "FP32", "shape": [*values.shape]}
+    tensor: dict[str, Any] = {"name": "features", "datatype": "FP32", "shape": [*values.shape]}
     tensor["parameters"] = {"binary_data_size": values.nbytes}
     head = json.dumps(
         {"inputs": [tensor], "outputs": [{"name": "label", "parameters": {"binary_data": True}}]}

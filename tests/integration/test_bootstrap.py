@@ -15,6 +15,7 @@ from src.errors import StoreError
 from src.registry import CURRENT, Registry
 from src.settings import AccessSettings
 from src.storage.bucket import Bucket
+from src.storage.reader import Reader
 from src.storage.users import create_users
 from src.storage.workspace import open_workspace
 from tests.conftest import committed_data
@@ -97,7 +98,7 @@ def test_the_pipeline_pushes_and_promotes_and_deletes_nothing(
     assert Registry(bucket).current()
 
 
-def test_the_api_reads_the_champion_and_writes_nothing(
+def test_the_api_reads_the_champion_and_writes_predictions_and_labels_alone(
     bucket: Bucket, trained: list[Pointer], users: tuple[User, User], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Registry(bucket).promote(trained[0], "first", "test", {})
@@ -110,6 +111,11 @@ def test_the_api_reads_the_champion_and_writes_nothing(
         with pytest.raises(StoreError, match="AccessDenied"):
             rejected()
     assert bucket.get(CURRENT) != b"mine"
+    for key in ("predictions/date=2026-03-01/hour=12/one", "labels/date=2026-03-01/one"):
+        Reader.from_environment().put(key, b"x" * 6_000_000)  # in parts
+        assert len(Reader.from_environment().get(key, 2**30)) == 6_000_000
+    bucket.put("monitoring/2026-03-01.json", b"{}")
+    assert own.get("monitoring/2026-03-01.json") == b"{}"
 
 
 def test_a_user_who_is_not_root_makes_no_users(
