@@ -20,7 +20,7 @@ class FeatureDrift(_Part):
     name: str
     stability_index: float = Field(description="Population stability index over train's tenths")
     distance: float = Field(description="Kolmogorov-Smirnov distance: the largest gap between the two distributions")
-    low: float = Field(description="The lowest distance that the day's wines leave likely")
+    low: float = Field(description="The lowest distance that the day's rows leave likely")
     high: float
     wasserstein: float = Field(description="Wasserstein distance, in standard deviations of train")
     p: float = Field(description="How often chance alone is that far, corrected for all tests of the day")
@@ -33,15 +33,15 @@ class MixDrift(_Part):
     expected: Mapping[str, float]
     found: Mapping[str, float]
     chi_square: float
-    distance: float = Field(description="The share of the wines that would have to change their class")
+    distance: float = Field(description="The share of the rows that would have to change their class")
     p: float = Field(description="How often chance alone is that far, corrected for all tests of the day")
     drifted: bool
 
 
 class Drift(_Part):
-    """The day's wines beside those that the release was made from; copies of a wine count once."""
+    """The day's rows beside those that the release was made from; copies of a row count once."""
 
-    wines: int
+    rows: int
     features: tuple[FeatureDrift, ...]
     mix: MixDrift
 
@@ -61,9 +61,9 @@ class Estimate(_Part):
 
 
 class Performance(_Part):
-    """How good the release's answers are: ``expected`` of all by its probabilities, ``measured`` of labelled wines."""
+    """How good the release's answers are: ``expected`` of all by its probabilities, ``measured`` of labelled rows."""
 
-    wines: int
+    rows: int
     labelled: int
     expected_accuracy: Estimate | None = None
     measured: Mapping[str, Estimate] = {}
@@ -77,14 +77,14 @@ class Unread(_Part):
 
 
 class DayFigures(Stored):
-    """One day (UTC) of live wines. ``release`` answered the most of them, and drift and performance are its own.
+    """One day (UTC) of live traffic. ``release`` answered most of it, and drift and performance are its own.
 
     ``notes`` say in words what could not be told, and why.
     """
 
     date: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
-    wines: int
-    releases: Mapping[str, int] = Field(description="How many wines each release answered")
+    rows: int
+    releases: Mapping[str, int] = Field(description="How many rows each release answered")
     release: str | None
     drift: Drift | None = None
     performance: Performance | None = None

@@ -15,7 +15,7 @@ LEAST_EXPECTED = 5  # wines of a class, below which chi-square is no longer what
 DECIMALS = 6  # beyond these, processors differ
 
 
-def measure(rows: np.ndarray, predicted: Sequence[int], profile: Profile, rule: DriftRule) -> Drift:
+def measure(rows: np.ndarray, predicted: np.ndarray, profile: Profile, rule: DriftRule) -> Drift:
     """Set live wines (rows, features), and the classes predicted of them, beside a release's profile."""
     mix = {str(label): int(count) for label, count in zip(*np.unique(predicted, return_counts=True), strict=True)}
     chi_square, chance = compare_mix(profile.predicted, mix)
@@ -30,7 +30,7 @@ def measure(rows: np.ndarray, predicted: Sequence[int], profile: Profile, rule: 
         _describe(feature.name, np.array(feature.quantiles), values, distance, width, p, rule)
         for feature, values, distance, p in zip(profile.features, rows.T, distances, corrected, strict=False)
     )
-    return Drift(wines=len(rows), features=features, mix=_describe_mix(profile, mix, chi_square, corrected[-1], rule))
+    return Drift(rows=len(rows), features=features, mix=_describe_mix(profile, mix, chi_square, corrected[-1], rule))
 
 
 def compare_mix(expected: Mapping[str, int], found: Mapping[str, int]) -> tuple[float, float]:

@@ -40,7 +40,7 @@ def measure_day(registry: Registry, day: date) -> Day:
     own = wines.take(wines.releases == release_id) if release_id else wines
     figures = DayFigures(
         date=day.isoformat(),
-        wines=len(wines.ids),
+        rows=len(wines.ids),
         releases=wines.count_by_release,
         release=release_id,
         drift=_measure_drift(wines, own, release, notes) if release else None,
@@ -82,7 +82,7 @@ def _measure_drift(wines: Traffic, own: Traffic, release: Release, notes: list[s
 def _measure_performance(own: Traffic, release: Release, notes: list[str]) -> Performance:
     labelled = own.take(own.is_labelled)
     return Performance(
-        wines=len(own.ids),
+        rows=len(own.ids),
         labelled=len(labelled.ids),
         expected_accuracy=_expect(own, release),
         measured=_measure_labelled(labelled, release, notes),

@@ -1,7 +1,7 @@
 """The day's figures for people: a table for a terminal, and one page with charts that needs no other file."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
 import numpy as np
@@ -69,13 +69,13 @@ def _tell_drift(found: Drift) -> Iterator[str]:
             + ", ".join(f"{label}: {found.mix.expected[label]:.2f} → {found.mix.found[label]:.2f}" for label in changed)
         )
     if not found.alarms:
-        yield f"no drift: {len(found.features)} features and the predicted classes of {found.wines} different {NAME}s"
+        yield f"no drift: {len(found.features)} features and the predicted classes of {found.rows} different {NAME}s"
 
 
 def _summarise(figures: DayFigures) -> str:
     labelled = figures.performance.labelled if figures.performance else 0
     releases = ", ".join(f"{release} ({count})" for release, count in figures.releases.items()) or "none"
-    return f"{figures.date}: {figures.wines} {NAME}s, {labelled} with a label; answered by: {releases}"
+    return f"{figures.date}: {figures.rows} {NAME}s, {labelled} with a label; answered by: {releases}"
 
 
 def _list_estimates(figures: DayFigures) -> Iterator[tuple[str, str, str, str]]:
@@ -115,7 +115,7 @@ def _drift_table(found: Drift) -> str:
     return _table(("", "distance", "likely", "PSI", "Wasserstein", "chance"), rows, marks)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], marks: list[bool] | None = None) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], marks: Sequence[bool] | None = None) -> str:
     def line(cells: tuple[str, ...], kind: str) -> str:
         return "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in cells)
 

@@ -90,7 +90,7 @@ def test_what_is_near_is_no_alarm_however_many_wines_tell_of_it(
 
 def test_a_mix_of_other_classes_is_found(wines: tuple[np.ndarray, np.ndarray, Model, Profile]) -> None:
     everything, _, _, described = wines
-    found = drift.measure(draw(everything, 200, 1), [6] * 120 + [7] * 60 + [5] * 20, described, DRIFT_RULE)
+    found = drift.measure(draw(everything, 200, 1), np.repeat([6, 7, 5], [120, 60, 20]), described, DRIFT_RULE)
     assert found.alarms == ("predicted classes",)
     assert found.mix.found == {"3": 0, "4": 0, "5": 0.1, "6": 0.6, "7": 0.3, "8": 0}
 
