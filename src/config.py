@@ -1,4 +1,4 @@
-"""What a person may change: hyper-parameters, grid, and the rules of split, data and promotion."""
+"""What a person may change: hyper-parameters, grid, and the rules of split, data, promotion and monitoring."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,30 @@ class DataRule:
     falls_by_chance: float = 0.01
     least_of_class: int = 10  # held-out wines, below which a class's ROC_AUC has no interval
     draws: int = 1000
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class DriftRule:
+    """When live wines differ from those of train; docs/monitoring.md tells how often that errs, and what it misses.
+
+    ``false_alarms`` is the share of quiet days on which any of the day's tests may seem to differ. What is nearer than
+    ``distance`` harms no model, however many wines tell of it: half a standard deviation of a feature gives 0.2.
+    """
+
+    least_rows: int = 50  # different wines; fewer find only what everybody would see
+    false_alarms: float = 0.01
+    distance: float = 0.1
+    confidence: float = 0.95  # of a feature's interval
+
+
+@dataclass(frozen=True)
+class PerformanceRule:
+    """How sure the figures of labelled wines are: intervals have ``confidence``, and come from ``draws`` of them."""
+
+    least_labels: int = 30  # of fewer, no figure tells anything
+    confidence: float = 0.95
+    draws: int = 2000
     seed: int = 42
 
 
@@ -145,6 +169,8 @@ DATA_LIMITS = Limits(files=1000, size=2 * 2**30)  # what a task can hold in memo
 
 SPLIT = SplitRule()
 DATA_RULE = DataRule()
+DRIFT_RULE = DriftRule()
+PERFORMANCE_RULE = PerformanceRule()
 PROMOTION_RULE = PromotionRule()
 REPLAY_RULE = ReplayRule()
 GUARD_RULE = GuardRule()

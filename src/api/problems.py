@@ -33,7 +33,8 @@ def tell_problems(app: FastAPI) -> None:
 
 async def _reject_input(request: Request, error: RequestValidationError) -> Response:
     """Answer 422 and name the wrong fields, ten at most."""
-    if "json" not in request.headers.get("content-type", ""):
+    is_body = any(fault["loc"][0] == "body" for fault in error.errors())
+    if is_body and "json" not in request.headers.get("content-type", ""):
         return problem(422, "send the features as JSON, with the header: content-type: application/json")
     faults = [fault for fault in error.errors() if fault["type"] != UNTOLD]
     untold = sum(fault["ctx"]["count"] for fault in error.errors() if fault["type"] == UNTOLD)

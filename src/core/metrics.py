@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
 
-from src.config import PromotionRule
+from src.config import PerformanceRule, PromotionRule
 from src.core import wine
 
 Metrics = Mapping[str, float]
@@ -23,7 +23,7 @@ class Answers:
 
 
 class Interval(NamedTuple):
-    """Where a difference lies, challenger minus champion, at the rule's confidence."""
+    """Where a figure lies, or a difference, challenger minus champion, at the rule's confidence."""
 
     low: float
     high: float
@@ -79,6 +79,19 @@ def bootstrap(
     return find_intervals(draw_differences(truth, challenger, champion, classes, rule), rule.confidence)
 
 
+def bootstrap_scores(
+    truth: np.ndarray, answers: Answers, classes: Sequence[int], rule: PerformanceRule
+) -> dict[str, Interval]:
+    """Return the interval of each metric of one model; the draws are those of :func:`draw_differences`."""
+    weights = _draw(truth, rule)
+    draws = {
+        "Accuracy": weights @ ((answers.labels == truth) * 1.0) / len(truth),
+        "F1_score": _f1_scores(truth, answers.labels, weights),
+        "ROC_AUC": _areas(truth, answers, classes, weights),
+    }
+    return find_intervals(draws, rule.confidence)
+
+
 def draw_differences(
     truth: np.ndarray, challenger: Answers, champion: Answers, classes: Sequence[int], rule: PromotionRule
 ) -> dict[str, np.ndarray]:
@@ -90,7 +103,7 @@ def draw_differences(
     return {
         "Accuracy": weights @ ((challenger.labels == truth) * 1.0 - (champion.labels == truth)) / len(truth),
         "F1_score": _f1_scores(truth, challenger.labels, weights) - _f1_scores(truth, champion.labels, weights),
-        "ROC_AUC": _area_differences(truth, challenger, champion, classes, weights),
+        "ROC_AUC": _areas(truth, challenger, classes, weights, champion),
     }
 
 
@@ -142,7 +155,7 @@ def signed(number: float) -> str:
     return f"{number:+.3f}".replace("-", "−")
 
 
-def _draw(truth: np.ndarray, rule: PromotionRule) -> np.ndarray:
+def _draw(truth: np.ndarray, rule: PromotionRule | PerformanceRule) -> np.ndarray:
     """Return how often each draw took each row: (draws, rows)."""
     random = np.random.default_rng(rule.seed)
     weights = np.empty((rule.draws, len(truth)), np.float32)
@@ -163,10 +176,14 @@ def _f1_scores(truth: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np
     return total / len(truth)
 
 
-def _area_differences(
-    truth: np.ndarray, challenger: Answers, champion: Answers, classes: Sequence[int], weights: np.ndarray
+def _areas(
+    truth: np.ndarray,
+    answers: Answers,
+    classes: Sequence[int],
+    weights: np.ndarray,
+    beside: Answers | None = None,
 ) -> np.ndarray:
-    """Return each draw's difference of ROC_AUC.
+    """Return each draw's ROC_AUC, or how much higher it is than that of the answers ``beside``.
 
     A class's area is the share of pairs, one row of the class and one other, in which the former has the higher
     probability. Pairs are compared once, and a draw only weighs them.
@@ -175,7 +192,9 @@ def _area_differences(
     for column, label in enumerate(classes):
         own = truth == label
         if own.any():
-            gain = _wins(challenger.probabilities[:, column], own) - _wins(champion.probabilities[:, column], own)
+            gain = _wins(answers.probabilities[:, column], own)
+            if beside is not None:
+                gain -= _wins(beside.probabilities[:, column], own)
             pairs = np.einsum("do,do->d", weights[:, own], weights[:, ~own] @ gain.T)
             areas.append(pairs / gain.size)
     mean: np.ndarray = np.mean(areas, axis=0)

@@ -31,7 +31,8 @@ class Calibration(BaseModel):
 
     def expect(self, confidence: np.ndarray) -> np.ndarray:
         """Return the probability that each answer is right whose highest probability is ``confidence``."""
-        return np.interp(confidence, self.confidence, self.accuracy)
+        expected: np.ndarray = np.interp(confidence, self.confidence, self.accuracy)
+        return expected
 
 
 class Profile(Stored):

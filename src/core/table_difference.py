@@ -141,6 +141,16 @@ def find_in_difference(difference: TableDifference, rule: DataRule) -> Iterator[
         )
 
 
+def stability_index(old: np.ndarray, new: np.ndarray) -> float:
+    """Return the population stability index over the old values' tenths; an empty tenth counts as half a row."""
+    edges = np.unique(np.quantile(old, np.linspace(0, 1, _BINS + 1)[1:-1]))
+    shares = []
+    for values in (old, new):
+        counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
+        shares.append(np.maximum(counts, 0.5) / len(values))
+    return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
+
+
 def _explain(shift: FeatureShift) -> str:
     said = [f"median {shift.before.median:.4g} → {shift.after.median:.4g}", f"KS {shift.ks:.2f}"]
     if shift.far:
@@ -171,7 +181,7 @@ def _compare_feature(name: str, old: np.ndarray, new: np.ndarray, added: np.ndar
         name,
         _spread(old),
         _spread(new),
-        _stability_index(old, new),
+        stability_index(old, new),
         _distance(old, new),
         surely,
         far,
@@ -194,16 +204,6 @@ def _distance_beyond_chance(one: np.ndarray, other: np.ndarray) -> float:
     if not len(one) or not len(other):
         return 0.0
     return _distance(one, other) - _BEYOND_CHANCE * float(np.sqrt(1 / len(one) + 1 / len(other)))
-
-
-def _stability_index(old: np.ndarray, new: np.ndarray) -> float:
-    """Return the population stability index over the old values' tenths; an empty tenth counts as half a row."""
-    edges = np.unique(np.quantile(old, np.linspace(0, 1, _BINS + 1)[1:-1]))
-    shares = []
-    for values in (old, new):
-        counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
-        shares.append(np.maximum(counts, 0.5) / len(values))
-    return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
 
 
 def _find_unit(old: np.ndarray, added: np.ndarray) -> str | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from src.config import GUARD_RULE, PromotionRule
 from src.core import metrics
+from src.core.day_figures import Guarded
 from src.core.metrics import Answers, Interval
 from src.core.prediction_record import Label, Prediction, find_time
 from src.core.release import Release
@@ -18,17 +19,6 @@ from src.registry import PROMOTE, Promotion, Registry
 from src.storage.prediction_log import Faults, find_predictions, read_labels
 
 BY = "guard"
-
-
-class GuardFigures(Stored):
-    """What a day's figures keep of a verdict."""
-
-    champion: str
-    replaced: str
-    rows: int
-    is_worse: bool
-    rolled_back: bool
-    told: str
 
 
 @dataclass(frozen=True)
@@ -52,16 +42,16 @@ class Verdict:
         """Return it in words."""
         beside = f"on {self.rows:,} labelled {NAME}s since its promotion"
         if not self.intervals:
-            return f"guard: {beside} nothing can be told of {self.champion} yet"
+            return f"{beside} nothing can be told of {self.champion} yet"
         told = ", ".join(f"{name} {interval}" for name, interval in self.intervals.items())
         if not self.is_worse:
-            return f"guard: {beside} {self.champion} is not worse than {self.replaced}: {told}"
+            return f"{beside} {self.champion} is not worse than {self.replaced}: {told}"
         return f"{beside} {self.champion} is worse beyond chance than {self.replaced}: {told}"
 
-    def describe(self, rolled_back: bool) -> GuardFigures:
+    def describe(self, rolled_back: bool) -> Guarded:
         """Return what the day's figures keep."""
         told = f"{self.to_text()}; {self.champion} was rolled back" if rolled_back else self.to_text()
-        return GuardFigures(
+        return Guarded(
             champion=self.champion,
             replaced=self.replaced,
             rows=self.rows,

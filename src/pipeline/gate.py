@@ -1,8 +1,6 @@
 """The gate: what keeps a challenger from becoming the champion, and how the two compare on the same held-out wines."""
 
-import logging
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 import pandas as pd
 
@@ -10,14 +8,11 @@ from src.config import PROMOTION_RULE, REPLAY_RULE
 from src.core import dataset, metrics, wine
 from src.core.metrics import Answers, Decision
 from src.core.release import Release
-from src.core.replay import Replay, Wines, replay
+from src.core.replay import Replay
 from src.errors import IntegrityError, MissingError
 from src.pipeline.comparison import Comparison
 from src.registry import Registry
-from src.storage.bucket import Bucket
-from src.storage.prediction_log import Faults, read_labels_of, read_latest
 
-log = logging.getLogger(__name__)
 PROMOTE = "python -m src.registry promote"
 
 
@@ -67,17 +62,6 @@ def compare(
 def answer(release: Release, table: pd.DataFrame) -> Answers:
     """Return what a release answers about a table's rows."""
     return Answers(*release.model.predict(table[dataset.FEATURE_NAMES].to_numpy()))
-
-
-def replay_traffic(bucket: Bucket, challenger: Release, champion: Release) -> Replay | None:
-    """Score both on the latest logged traffic; None where there is none."""
-    faults = Faults()
-    rule, today = REPLAY_RULE, datetime.now(UTC).date()
-    predictions = read_latest(bucket, today, rule.days, rule.rows, faults)
-    labels = {one.id: one.label for one in read_labels_of(bucket, predictions, faults)}
-    for fault in faults.told:
-        log.warning("not replayed: %s", fault)
-    return replay(challenger, champion, Wines.gather(predictions, labels)) if predictions else None
 
 
 def find_veto(registry: Registry, comparison: Comparison, replayed: Replay | None) -> Decision | None:

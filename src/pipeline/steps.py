@@ -28,6 +28,8 @@ from src.pipeline import gate, new_data
 from src.pipeline.comparison import Comparison
 from src.registry import Promotion, Registry
 from src.storage.bucket import Bucket
+from src.storage.prediction_log import Faults
+from src.storage.replay import replay_traffic
 from src.storage.workspace import Workspace, open_workspace
 
 log = logging.getLogger(__name__)
@@ -234,7 +236,10 @@ def _compare(registry: Registry, tested: Pointer, split: Split) -> Comparison:
     comparison = replace(comparison, looks=gate.count_looks(registry, tested.id, rows))
     if not comparison.promote:
         return comparison
-    replayed = gate.replay_traffic(registry.bucket, mine, theirs)
+    faults = Faults()
+    replayed = replay_traffic(registry.bucket, mine, theirs, gate.REPLAY_RULE, faults)
+    for fault in faults.told:
+        log.warning("not replayed: %s", fault)
     log.info("replay: %s", replayed.to_text() if replayed else "no traffic was logged")
     comparison = replace(comparison, replay=replayed.list_figures() if replayed else {})
     veto = gate.find_veto(registry, comparison, replayed)

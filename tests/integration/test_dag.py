@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,15 @@ from tests.support.webhook import Webhook, webhook
 DESCRIBE = """
 import json, sys
 sys.path.insert(0, "dags")
-import wine_quality
-heavy = ("apprise", "pandas", "sklearn", "dvc", "onnxruntime", "boto3", "skl2onnx")
+import {name}
+heavy = ("apprise", "pandas", "sklearn", "dvc", "onnxruntime", "boto3", "skl2onnx", "matplotlib", "scipy")
 loaded = [name for name in heavy if name in sys.modules]
-dag = wine_quality.wine_quality()
-tasks = {task.task_id: {"after": sorted(task.upstream_task_ids), "retries": task.retries, "doc": task.doc_md or "",
-         "backoff": bool(task.retry_exponential_backoff), "callback": bool(task.on_failure_callback)}
-         for task in dag.tasks}
-print("RESULT", json.dumps({"loaded": loaded, "tasks": tasks, "catchup": dag.catchup, "doc": dag.doc_md,
-      "max_active_runs": dag.max_active_runs, "schedule": str(dag.schedule)}))
+dag = {name}.{name}()
+tasks = {{task.task_id: {{"after": sorted(task.upstream_task_ids), "retries": task.retries, "doc": task.doc_md or "",
+         "backoff": bool(task.retry_exponential_backoff), "callback": bool(task.on_failure_callback)}}
+         for task in dag.tasks}}
+print("RESULT", json.dumps({{"loaded": loaded, "tasks": tasks, "catchup": dag.catchup, "doc": dag.doc_md,
+      "max_active_runs": dag.max_active_runs, "schedule": str(dag.schedule)}}))
 """
 
 HOME = """
@@ -81,7 +82,7 @@ def run_dag(airflow: Mapping[str, str], folder: Path = PROJECT, dag: str = DAG_I
 
 
 def test_the_dag_is_the_documented_one_and_parses_without_heavy_imports(airflow: dict[str, str]) -> None:
-    dag, _ = run(airflow, "-c", DESCRIBE)
+    dag, _ = run(airflow, "-c", DESCRIBE.format(name="wine_quality"))
     assert dag["loaded"] == []
     assert tuple(dag["tasks"]) == STEPS
     assert dag["tasks"]["update_model"]["after"] == ["check_metrics", "test_model"]
@@ -97,6 +98,25 @@ def test_airflows_home_says_that_its_red_triggerer_is_not_needed(airflow: dict[s
     assert home["triggerer"] is None  # which the page shows in red
     (alert,) = home["alerts"]
     assert alert["category"] == "info" and alert["text"].startswith("**No triggerer is needed:**")
+
+
+def test_monitoring_is_one_task_that_parses_without_heavy_imports_and_is_tried_as_the_daily_run_s(
+    airflow: dict[str, str],
+) -> None:
+    dag, _ = run(airflow, "-c", DESCRIBE.format(name="wine_monitoring"))
+    assert dag["loaded"] == [] and list(dag["tasks"]) == ["measure_day"]
+    assert (dag["catchup"], dag["max_active_runs"], dag["schedule"]) == (False, 1, "30 0 * * *")
+    task = dag["tasks"]["measure_day"]
+    assert task["retries"] == 2 and task["backoff"] and task["callback"] and task["doc"]
+
+
+def test_monitoring_measures_yesterday_or_the_day_that_a_person_gives(airflow: dict[str, str], bucket: Bucket) -> None:
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    for conf, day in (({}, yesterday), ({"date": "2026-03-01"}, date(2026, 3, 1))):
+        done, log = run(airflow, "tests/support/run_dag.py", "dags", "wine_monitoring", json.dumps(conf))
+        assert done == {"state": "success", "tasks": {"measure_day": {"state": "success", "try": 1}}}, log
+        assert f"{day}: 0 wines" in log
+        assert {f"monitoring/{day}.json", f"monitoring/{day}.html"} <= {*bucket.list("monitoring/")}
 
 
 def test_a_run_makes_the_first_champion(airflow: dict[str, str], bucket: Bucket, data_in_bucket: Pointer) -> None:

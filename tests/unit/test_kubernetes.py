@@ -329,7 +329,7 @@ def test_the_logs_go_to_the_bucket_of_the_settings() -> None:
 def test_workers_preload_what_is_there_and_may_end_their_tasks() -> None:
     preloaded = json.loads(VALUES["config"]["celery"]["extra_celery_config"])["imports"]
     assert all((PROJECT / f"{module.replace('.', '/')}.py").is_file() for module in preloaded)
-    longest = re.search(r"execution_timeout.*minutes=(\d+)", (PROJECT / "dags/wine_quality.py").read_text())
+    longest = re.search(r"execution_timeout.*minutes=(\d+)", (PROJECT / "dags/tasks.py").read_text())
     assert longest
     assert VALUES["workers"]["celery"]["terminationGracePeriodSeconds"] > 60 * int(longest[1])
 
