@@ -8,10 +8,11 @@ from airflow.sdk import dag, get_current_context, task
 
 from src.config import ALERT_RULE
 from src.core import wine
+from src.core.table import spell
 
 
 @dag(
-    dag_id=f"{wine.NAME}_watch",
+    dag_id=f"{spell(wine.NAME)}_watch",
     schedule=timedelta(minutes=ALERT_RULE.check_minutes) if os.environ.get("ALERT_URLS") else None,
     start_date=datetime(2026, 1, 1),
     catchup=False,

@@ -108,6 +108,17 @@ def test_the_login_of_the_summary_opens_airflow(stack: Stack) -> None:
     assert httpx.get(stack.url("/api/v2/dags", "AIRFLOW_PORT"), timeout=10).status_code == 401
 
 
+def test_airflows_home_says_why_its_triggerer_is_red(stack: Stack) -> None:
+    ((user, password),) = re.findall(r"user (\S+), password (\S+)\)", stack.output)
+    login = {"username": user, "password": password}
+    token = httpx.post(stack.url("/auth/token", "AIRFLOW_PORT"), json=login, timeout=10).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    home = httpx.get(stack.url("/ui/config", "AIRFLOW_PORT"), headers=headers, timeout=10).raise_for_status().json()
+    assert "No triggerer is needed" in home["dashboard_alert"][0]["text"]
+    health = httpx.get(stack.url("/api/v2/monitor/health", "AIRFLOW_PORT"), timeout=10).json()
+    assert health["triggerer"]["status"] is None
+
+
 def test_a_second_make_up_changes_nothing(stack: Stack) -> None:
     history, processes = stack.registry("history"), stack.checkout.make("status").stdout.count("RUNNING")
     done = stack.checkout.make("up")

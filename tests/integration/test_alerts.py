@@ -137,11 +137,13 @@ class Checks:
     """One check after the other, as the DAG makes them."""
 
     def __init__(self, api: Service) -> None:
-        self.url, self.known = api.url.removesuffix("/liveness"), None
+        self.url = api.url.removesuffix("/liveness")
+        self.known: Any = None
 
     def __call__(self) -> dict[str, Any]:
         self.known = json.loads(json.dumps(alerts.check_service(self.url, self.known)))
-        return self.known["problems"]
+        problems: dict[str, Any] = self.known["problems"]
+        return problems
 
 
 def test_a_rejected_release_is_told_with_the_one_that_serves(
@@ -187,5 +189,5 @@ def test_a_store_and_a_service_are_told_when_they_are_away_for_long(
 
 
 def test_what_a_check_does_not_understand_is_forgotten(receiver: Webhook) -> None:
-    monkey = {"problems": {"store": 3}}
-    assert alerts.check_service("http://127.0.0.1:1", monkey)["problems"].keys() == {"service"}
+    known = {"problems": {"store": 3}}
+    assert alerts.check_service("http://127.0.0.1:1", known)["problems"].keys() == {"service"}

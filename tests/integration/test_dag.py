@@ -15,7 +15,7 @@ import pytest
 from src.config import PROJECT
 from src.core import dataset
 from src.core.pointer import Pointer
-from src.core.wine import DAG_ID, NAME
+from src.core.wine import DAG_ID
 from src.pipeline.run import STEPS
 from src.registry import CURRENT, Registry
 from src.storage.bucket import Bucket, content_key
@@ -174,7 +174,7 @@ def test_the_watch_remembers_from_check_to_check(
         bucket.put(CURRENT, b"nonsense")
         eventually(lambda: httpx.get(f"{url['API_URL']}/healthcheck").json()["rejected"])
         for _ in range(2):
-            done, log = run_dag(airflow | url, dag=f"{NAME}_watch")
+            done, log = run_dag(airflow | url, dag="wine_watch")
             assert done["state"] == "success", log
     assert receiver.titles == ["wine: rejected release"]
 
