@@ -200,7 +200,7 @@ class Spool:
         while self._finished:
             path = self._finished[0]
             try:
-                packed = pack(path)
+                packed = pack(path, is_urgent=self._is_over.is_set())
             except FileNotFoundError:
                 if path.exists():
                     raise
