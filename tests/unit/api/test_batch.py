@@ -266,4 +266,4 @@ def test_the_documentation_shows_all_three_forms(ready: TestClient) -> None:
     content = openapi["paths"][BATCH]["post"]["requestBody"]["content"]
     assert list(content) == ["application/json", CSV, ARROW]
     assert content["application/json"]["schema"]["items"]["$ref"].endswith("/Wine")
-    assert list(openapi["components"]["schemas"]["BatchPrediction"]["properties"])[2] == "predicted_quality"
+    assert list(openapi["components"]["schemas"]["BatchPrediction"]["properties"])[3] == "predicted_quality"
