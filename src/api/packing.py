@@ -19,15 +19,17 @@ from src.storage.prediction_log import GZIP
 
 SINGLE = "/predict"
 DIGITS = 6  # of a probability, as in an answer
-COMMAND = ["nice", "-n", "19", sys.executable, "-m", "src.api.packing"]
+COMMAND = [sys.executable, "-m", "src.api.packing"]
+GENTLY = ["nice", "-n", "19"]  # requests come first
 
 _decode_values = msgspec.json.Decoder(dict[str, float]).decode  # of a key that is there twice, the last counts
 
 
-def pack(path: Path) -> bytes:
+def pack(path: Path, is_urgent: bool) -> bytes:
     """Return a file of the spool as the bucket is to hold it, each time the same bytes."""
+    command = COMMAND if is_urgent else [*GENTLY, *COMMAND]
     with path.open("rb") as file:
-        return subprocess.run(COMMAND, stdin=file, stdout=subprocess.PIPE, cwd=PROJECT, check=True).stdout
+        return subprocess.run(command, stdin=file, stdout=subprocess.PIPE, cwd=PROJECT, check=True).stdout
 
 
 def read_spooled(line: bytes) -> Iterator[Prediction]:

@@ -27,7 +27,7 @@ SIZE, AGE = 16 * 2**20, 60.0  # bytes and seconds after which a file is finished
 HOUR = 3600 * 10**9
 ENDING = ".jsonl"
 SENT = "sent"  # its time is that of the last file that was sent
-PAUSES = (1, 2, 4, 8, 16, 30)  # seconds between two tries
+PAUSES = (1, 2, 4, 8)  # seconds between two tries
 BEGIN = len(b'{"id":"')  # of a line, before its id
 is_line = re.compile(rb'{"id":"([0-9a-f]{24})(?:-(\d+)","rows":(\d+))?').match
 TAIL = 2**20  # more than the longest line
@@ -176,7 +176,7 @@ class Spool:
             self._lock = None
             self._parts.clear()
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(path)
+        self._lock, self.disk_error = _lock(path), None
 
     def _adopt(self) -> None:
         """Take over what dead workers left; a last line that was cut short is no prediction."""
@@ -200,7 +200,7 @@ class Spool:
         while self._finished:
             path = self._finished[0]
             try:
-                packed = pack(path)
+                packed = pack(path, is_urgent=self._is_over.is_set())
             except FileNotFoundError:
                 if path.exists():
                     raise

@@ -2,11 +2,13 @@
 
 import io
 import json
+import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from src.config import PROJECT
 from src.core.pointer import Pointer
 from src.core.prediction_record import FIELDS, Prediction, find_time
 from src.core.wine import EXAMPLE, TARGET
@@ -24,9 +27,9 @@ from src.registry import Registry
 from src.storage.bucket import Bucket
 from src.storage.prediction_log import Faults, read_day, read_labels
 from tests.conftest import new_bucket
-from tests.integration.test_api_limits import BARE, running
+from tests.integration.test_api_limits import running
 from tests.support.asking import asking
-from tests.support.services import Service, eventually, fill_disk, small_disk
+from tests.support.services import Service, eventually, fill_disk, free_port, small_disk
 
 JSON = {"content-type": "application/json"}
 ARROW = "application/vnd.apache.arrow.stream"
@@ -119,30 +122,53 @@ def test_each_wine_of_each_route_is_logged_as_it_was_sent_and_answered(
     assert not [path for path in (tmp_path / "cache/predictions").iterdir() if path.suffix == ".jsonl"]
 
 
+def command(folder: Path, name: str) -> tuple[list[str], str, Path, dict[str, str]]:
+    """Return what a service takes: an API on the folder that others use too."""
+    port = free_port()
+    env = os.environ | {"API_CACHE": str(folder / "cache"), "PYTHONPATH": str(PROJECT)}
+    line = [sys.executable, "-m", "src.api", "--port", str(port)]
+    return line, f"http://127.0.0.1:{port}/liveness", folder / f"{name}.log", env
+
+
+def is_ready(client: httpx.Client) -> bool:
+    with suppress(httpx.TransportError):
+        return client.get("/readiness").is_success
+    return False
+
+
 def test_after_sixty_kills_the_last_second_is_missing_at_most_and_nothing_is_there_twice(
     bucket: Bucket, promoted: str, tmp_path: Path
 ) -> None:
     answered: list[tuple[str, float]] = []  # ids, and the seconds from each answer to the kill
-    for number in range(60):
-        with running(tmp_path, BARE if number % 10 == 9 else ["src.api"]) as api:
-            with httpx.Client(base_url=api.url.removesuffix("/liveness"), timeout=10) as client:
-                eventually(lambda client=client: client.get("/readiness").is_success)  # type: ignore[misc]
-                ids: list[tuple[str, float]] = []
-                while not ids or time.monotonic() < ids[0][1] + 0.07 * (number % 20):
+    for number in range(15):
+        with ExitStack() as stack:
+            apis = [Service(*command(tmp_path, f"{number}-{one}")) for one in range(4)]
+            for api in apis:
+                stack.callback(api.kill)
+                api.begin()
+            clients = [
+                stack.enter_context(httpx.Client(base_url=api.url.removesuffix("/liveness"), timeout=30))
+                for api in apis
+            ]
+            for client in clients:
+                eventually(lambda client=client: is_ready(client), 60)  # type: ignore[misc]
+            ids: list[tuple[str, float]] = []
+            while not ids or time.monotonic() < ids[0][1] + 0.15 * (number % 10):
+                for client in clients:
                     ids.append((client.post("/predict", json=EXAMPLE).json()["id"], time.monotonic()))
                     answer = client.post("/predict/batch", json=[EXAMPLE])
                     ids.append((f"{answer.headers['x-prediction-id']}-0", time.monotonic()))
-            api.send(signal.SIGKILL)
+            for api in apis:
+                api.send(signal.SIGKILL)
             killed = time.monotonic()
             answered += [(one, killed - moment) for one, moment in ids]
-            api.kill()
     with serving(tmp_path):
         eventually(lambda: not [*(tmp_path / "cache/predictions").glob("*.jsonl")])
     found = [one.id for one in read(bucket)]
     assert len(found) == len(set(found))
     missing = [seconds for one, seconds in answered if one not in set(found)]
     print(f"{len(answered)} answers, {len(missing)} of them missing, the oldest {max(missing, default=0):.2f} s old")
-    assert max(missing, default=0) < 1.5  # a second, and the machine's delays
+    assert max(missing, default=0) < 2  # a second, and the delays of a busy machine
     assert len(found) > len(answered) / 4
     assert set(found) <= {one for one, _ in answered}
 
@@ -274,11 +300,14 @@ def test_workers_share_the_folder_and_streams_keep_their_order(bucket: Bucket, p
             yield ",".join(str(EXAMPLE[field]) for field in FIELDS).encode() + b"\n"
 
     ids = set()
+    headers = {"content-type": "text/csv", "connection": "close"}  # so that either worker may take the next
     with serving(tmp_path, API_WORKERS="2") as (_, client):
+
+        def send() -> httpx.Response:
+            return client.post("/predict/batch", content=rows(100), headers=headers)
+
         for _ in range(20):
-            answer = client.post(
-                "/predict/batch", content=rows(100), headers={"content-type": "text/csv", "connection": "close"}
-            )
+            answer = eventually(lambda: one if (one := send()).is_success else None)  # each worker loads the release
             ids |= {f"{answer.headers['x-prediction-id']}-{n}" for n in range(100)}
     found = [one.id for one in read(bucket)]
     assert len(found) == len(set(found))
@@ -359,4 +388,5 @@ def test_a_batch_that_is_larger_than_the_memory_for_it_is_dropped_in_part_and_co
         eventually(lambda: dropped(client, "limit") > 0)
         (process,) = api.processes()
         assert process.memory_info().rss < 300_000_000
-    assert {one.id for one in read(bucket)} >= {identifier}
+    with serving(tmp_path):  # what could not be sent in time is sent by the next start
+        eventually(lambda: identifier in {one.id for one in read(bucket)})
