@@ -38,6 +38,9 @@ logs:  ## Show the last lines of each service's log
 run: $(INSTALLED)  ## Do the daily run from the shell, without Airflow
 	@$(WITH_ENV) $(PYTHON) -m src.pipeline
 
+monitor: $(INSTALLED)  ## Measure drift and performance of yesterday's wines, or of another day: make monitor DATE=2026-03-01
+	@$(WITH_ENV) $(PYTHON) -m src.monitoring run $(if $(DATE),--date "$(DATE)")
+
 data: $(INSTALLED)  ## Validate, compare, version and push a new table: make data CSV=path ACCEPT="what: why", or FROM=labels
 	@$(WITH_ENV) $(PYTHON) -m src.publish_data "$(CSV)" --from="$(FROM)" --accept="$$ACCEPT"
 
@@ -140,5 +143,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env env-example down status logs run data data-log check check-data check-model lint test test-unit coverage test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-changes bench-peers lock clean
+.PHONY: help up env env-example down status logs run monitor data data-log check check-data check-model lint test test-unit coverage test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-changes bench-peers lock clean
 .DEFAULT_GOAL := help

@@ -131,7 +131,8 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], marks: Sequen
 
 
 def _draw_mix(found: Drift) -> str:
-    figure = Figure(figsize=(6, 2.8), layout="constrained")
+    figure = Figure(figsize=(6, 2.8))
+    figure.subplots_adjust(bottom=0.2)
     axes, places = figure.subplots(), np.arange(len(found.mix.found))
     axes.bar(places - 0.2, [*found.mix.expected.values()], 0.4, color=SEEN, label="test rows")
     axes.bar(places + 0.2, [*found.mix.found.values()], 0.4, color=LIVE, label="live")
@@ -144,7 +145,8 @@ def _draw_mix(found: Drift) -> str:
 def _draw_features(day: Day, profile: Profile) -> str:
     live = day.wines.drop_copies().values
     rows = -(-len(FEATURES) // COLUMNS)
-    figure = Figure(figsize=(3 * COLUMNS, 2.3 * rows), layout="constrained")
+    figure = Figure(figsize=(3 * COLUMNS, 2.3 * rows))  # a layout of its own would take seconds
+    figure.subplots_adjust(0.04, 0.05, 0.99, 0.95, hspace=0.4)
     for number, (feature, seen, values) in enumerate(zip(FEATURES, profile.features, live.T, strict=True)):
         axes = figure.add_subplot(rows, COLUMNS, number + 1)
         for sample, colour, name in ((np.array(seen.quantiles), SEEN, "train"), (values, LIVE, "live")):

@@ -67,7 +67,7 @@ def draw(data_csv: Path, count: int, shift: float = 0.0) -> tuple[np.ndarray, np
 
 def monitoring(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "src.monitoring", *arguments]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=300)
 
 
 def read(bucket: Bucket, day: date = DAY) -> DayFigures:
@@ -267,3 +267,23 @@ def test_the_api_shows_the_latest_day_or_the_one_that_is_asked_for(
 
 def test_the_example_in_the_documentation_is_one_that_is_answered() -> None:
     assert DayFigures.model_validate(EXAMPLE).model_dump(mode="json") == EXAMPLE
+
+
+def test_the_commands_of_the_documentation_print_what_it_shows(
+    bucket: Bucket, trained: list[Pointer], champion: Release, data_csv: Path, tmp_path: Path
+) -> None:
+    text = (PROJECT / "docs" / "monitoring.md").read_text()
+    daily, label = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    shown, told = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    predictions = record(champion, trained[0].id, draw(data_csv, 250, 16.5)[0], date(2026, 3, 1))
+    send(bucket, predictions)
+    ids = [predictions[0].id, "18eb2d7b760a723d1e6940df", predictions[1].id]
+    (tmp_path / "labels.csv").write_text("\n".join(["id,quality", *(f"{one},5" for one in ids)]) + "\n")
+
+    def print_all(commands: str) -> str:
+        commands = commands.replace(".venv/bin/python", f"PYTHONPATH={PROJECT} {sys.executable}")
+        done = subprocess.run(["bash", "-c", commands], cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.stderr + done.stdout
+
+    assert print_all(daily.splitlines()[1]) == shown
+    assert print_all(label) == told
