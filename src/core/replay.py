@@ -99,7 +99,8 @@ def _answer(release: Release, values: np.ndarray) -> np.ndarray:
 
 
 def _classes(probabilities: np.ndarray) -> np.ndarray:
-    return np.array(CLASSES)[probabilities.argmax(axis=1)]
+    classes: np.ndarray = np.array(CLASSES)[probabilities.argmax(axis=1)]
+    return classes
 
 
 def _distance(mine: np.ndarray, theirs: np.ndarray) -> float:

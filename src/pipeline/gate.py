@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from src.config import PROMOTION_RULE, REPLAY_RULE
+from src.config import PROMOTION_RULE, ReplayRule
 from src.core import dataset, metrics, wine
 from src.core.metrics import Answers, Decision
 from src.core.release import Release
@@ -64,7 +64,7 @@ def answer(release: Release, table: pd.DataFrame) -> Answers:
     return Answers(*release.model.predict(table[dataset.FEATURE_NAMES].to_numpy()))
 
 
-def find_veto(registry: Registry, comparison: Comparison, replayed: Replay | None) -> Decision | None:
+def find_veto(registry: Registry, comparison: Comparison, replayed: Replay | None, rule: ReplayRule) -> Decision | None:
     """Decide against a better challenger where it was taken back, its test rows judged too many, or traffic objects."""
     by_hand = f"promote it by hand with: {PROMOTE} {comparison.release}"
     if registry.is_rolled_back(comparison.release):
@@ -76,10 +76,10 @@ def find_veto(registry: Registry, comparison: Comparison, replayed: Replay | Non
             f"{comparison.looks} releases, more than {PROMOTION_RULE.looks}, so that chance may speak; "
             f"bring fresh ones with: make data CSV=path; or {by_hand}",
         )
-    if replayed and replayed.rows >= REPLAY_RULE.least_rows and replayed.disagreement > REPLAY_RULE.max_disagreement:
+    if replayed and replayed.rows >= rule.least_rows and replayed.disagreement > rule.max_disagreement:
         return Decision(
             False,
-            f"{comparison.reason}; but {replayed.to_text()}; above {REPLAY_RULE.max_disagreement:.0%} "
+            f"{comparison.reason}; but {replayed.to_text()}; above {rule.max_disagreement:.0%} "
             f"(max_disagreement in src/config.py) it is held for a person: {by_hand}",
         )
     return None

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from src.config import DATA_POINTER, MODEL, PARAMETERS, PROJECT, SPLIT, SplitRule
+from src.config import DATA_POINTER, MODEL, PARAMETERS, PROJECT, REPLAY_RULE, SPLIT, SplitRule
 from src.core import dataset, metrics, models, profile, release, wine
 from src.core.onnx_model import Model
 from src.core.pointer import Pointer, Split
@@ -237,12 +237,12 @@ def _compare(registry: Registry, tested: Pointer, split: Split) -> Comparison:
     if not comparison.promote:
         return comparison
     faults = Faults()
-    replayed = replay_traffic(registry.bucket, mine, theirs, gate.REPLAY_RULE, faults)
+    replayed = replay_traffic(registry.bucket, mine, theirs, REPLAY_RULE, faults)
     for fault in faults.told:
         log.warning("not replayed: %s", fault)
     log.info("replay: %s", replayed.to_text() if replayed else "no traffic was logged")
     comparison = replace(comparison, replay=replayed.list_figures() if replayed else {})
-    veto = gate.find_veto(registry, comparison, replayed)
+    veto = gate.find_veto(registry, comparison, replayed, REPLAY_RULE)
     return replace(comparison, **asdict(veto)) if veto else comparison
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.config import PARAMETERS, ReplayRule
+from src.config import PARAMETERS, SPLIT, ReplayRule
 from src.core import dataset
 from src.core.pointer import Pointer, Split
 from src.core.prediction_record import FIELDS
 from src.core.replay import Wines, replay
 from src.errors import RegistryError
 from src.monitoring import guard
-from src.pipeline import gate, run, steps
+from src.pipeline import run, steps
 from src.registry import ROLLBACK, Registry
 from src.storage.bucket import Bucket
 from src.storage.prediction_log import Faults
@@ -41,7 +41,7 @@ def worse(registry: Registry) -> tuple[Pointer, Split]:
 @pytest.fixture
 def wines(registry: Registry, data_csv: Path) -> pd.DataFrame:
     """Return wines that nobody was trained on."""
-    return dataset.split(dataset.read(data_csv), steps.SPLIT)[1]
+    return dataset.split(dataset.read(data_csv), SPLIT)[1]
 
 
 def today() -> date:
@@ -62,7 +62,7 @@ def test_a_challenger_is_replayed_on_the_logged_traffic_and_the_event_keeps_the_
     registry.bucket.put(key.replace(traffic.WORKER, "aaaaaaaa"), b"no log at all")
     traffic.label(registry.bucket, logged[:50], wines[:50])
 
-    monkeypatch.setattr(gate, "REPLAY_RULE", ReplayRule(max_disagreement=1.0))
+    monkeypatch.setattr(steps, "REPLAY_RULE", ReplayRule(max_disagreement=1.0))
     comparison = steps.check_metrics(trained[0], worse[1])
     assert comparison.promote, comparison.reason
     event = steps.update_model(trained[0], comparison, "test")
@@ -88,7 +88,7 @@ def test_a_challenger_that_would_answer_much_otherwise_is_held_for_a_person(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     registry.promote(worse[0], "promoted by hand", "test", {})
-    monkeypatch.setattr(gate, "REPLAY_RULE", ReplayRule(max_disagreement=0.1))
+    monkeypatch.setattr(steps, "REPLAY_RULE", ReplayRule(max_disagreement=0.1))
     few = traffic.answer(registry.load(worse[0]), worse[0].id, wines[:99])
     traffic.send(registry.bucket, few)
     assert steps.check_metrics(trained[0], worse[1]).promote
