@@ -35,6 +35,7 @@ EXAMPLE: dict[str, Any] = {
         },
     },
     "performance": {"rows": 312, "labelled": 0, "expected_accuracy": _ESTIMATE, "measured": {}},
+    "guard": None,
     "notes": [],
     "unread": {"count": 0, "told": []},
 }

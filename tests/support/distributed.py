@@ -46,7 +46,7 @@ class Machine:
     def set_up(self) -> None:
         """Make the folders; in this checkout a task that failed is tried again after a second."""
         copy_project(self.checkout)
-        dag = self.checkout / "dags" / f"{DAG}.py"
+        dag = self.checkout / "dags" / "tasks.py"
         text, count = re.subn(r'("retry_delay": timedelta\(seconds)=\d+', r"\1=1", dag.read_text())
         assert count == 1
         dag.write_text(text)

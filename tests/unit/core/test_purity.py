@@ -32,7 +32,7 @@ def list_names(source: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
             origins |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
     for node in nodes:
-        if isinstance(node, ast.Name | ast.Attribute):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
             first, dot, rest = ast.unparse(node).partition(".")
             yield f"{origins.get(first, first)}{dot}{rest}"
 
