@@ -22,7 +22,7 @@ from src.storage.reader import Reader
 MOST = 1000
 RECENT = 3.0  # seconds in which a prediction may be in the memory of a worker alone
 EXAMPLE = "18eb2d7b760a723d1e6940df"
-PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (408, 413, 422, 503)}
+PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 408, 413, 422, 503)}
 
 PredictionId = Annotated[
     str,

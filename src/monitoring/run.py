@@ -52,13 +52,13 @@ def _guard(registry: Registry, day: date) -> Guarded | None:
 def _alert(figures: DayFigures, day: date) -> None:
     """Tell of drift and of a worse champion, or that they are over; a day without rows says nothing of drift."""
     since = datetime.combine(day, time(), UTC)
-    if figures.drift and figures.drift.alarms:
-        what = f"{', '.join(figures.drift.alarms)} drifted from what release {figures.release} was trained on"
-        alerts.raise_alert(alerts.DRIFT, what, since, f"python -m src.monitoring run --date {day}")
-    elif figures.drift:
-        alerts.clear(alerts.DRIFT)
     if figures.guard and figures.guard.is_worse:
         command = "history --last 2" if figures.guard.rolled_back else "rollback"
         alerts.raise_alert(alerts.GUARD, figures.guard.told, since, f"python -m src.registry {command}")
     else:
         alerts.clear(alerts.GUARD)
+    if figures.drift and figures.drift.alarms:
+        what = f"{', '.join(figures.drift.alarms)} drifted from what release {figures.release} was trained on"
+        alerts.raise_alert(alerts.DRIFT, what, since, f"python -m src.monitoring run --date {day}")
+    elif figures.drift:
+        alerts.clear(alerts.DRIFT)

@@ -258,7 +258,8 @@ def test_a_release_of_another_table_is_rejected_in_words_and_never_answers_500(
     bucket: Bucket, trained: list[Pointer], tmp_path: Path
 ) -> None:
     def rename(files: dict[str, bytes]) -> None:
-        files["release.json"] = files["release.json"].replace(b'"alcohol"', b'"ethanol"')
+        for name in ("release.json", "profile.json"):
+            files[name] = files[name].replace(b'"alcohol"', b'"ethanol"')
 
     foreign = forge_release(bucket, trained[1], rename)
     bucket.put(CURRENT, foreign.to_yaml().encode())
