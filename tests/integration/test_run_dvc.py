@@ -67,7 +67,7 @@ def test_dvc_pulls_the_champion_and_leaves_nothing_behind(
     Registry(bucket).promote(trained[0], "first", "test", {})
     done = checkout.make("check-model")
     assert done.returncode == 0, done.stdout
-    assert "3 files added" in done.stdout
+    assert "4 files added" in done.stdout
     assert list(checkout.folder.glob("champion-*")) == []
 
 
