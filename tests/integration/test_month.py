@@ -83,7 +83,7 @@ class Month:
     @contextmanager
     def serving(self) -> Iterator[httpx.Client]:
         """Run the service until it is ready; when it has ended, all that it answered is in the bucket."""
-        with running(self.folder, API_DRAIN_SECONDS="0") as api:
+        with running(self.folder, API_DRAIN_SECONDS="0", API_STOP_SECONDS="60") as api:
             with httpx.Client(base_url=api.url.removesuffix("/liveness"), timeout=60) as client:
                 eventually(lambda: client.get("/readiness").is_success)
                 yield client
