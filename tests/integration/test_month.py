@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,25 +82,32 @@ class Month:
     @contextmanager
     def serving(self) -> Iterator[httpx.Client]:
         """Run the service until it is ready; when it has ended, all that it answered is in the bucket."""
-        with running(self.folder, API_DRAIN_SECONDS="0", API_STOP_SECONDS="60") as api:
+        with running(self.folder, API_DRAIN_SECONDS="0", API_STOP_SECONDS="15") as api:
             with httpx.Client(base_url=api.url.removesuffix("/liveness"), timeout=60) as client:
                 eventually(lambda: client.get("/readiness").is_success)
                 yield client
 
     def move(self) -> None:
         """Move what was logged to the days that were asked for; what today has stays as well."""
-        days: dict[int, list[Prediction]] = defaultdict(list)
+        while any(len(predictions) < A_DAY for predictions in self.read_log().values()):
+            with self.serving():  # what one service had no time to send, the next sends
+                pass
+        for day, predictions in self.read_log().items():
+            if day not in self.ids:
+                shift = int((datetime.combine(self.date(day), time(12), UTC)).timestamp()) * 10**9
+                moved = [_move(one, shift) for one in predictions]
+                self.ids[day] = [one.id for one in sorted(moved, key=lambda one: int(one.id.partition("-")[2]))]
+                traffic.send(self.bucket, moved)
+
+    def read_log(self) -> dict[int, list[Prediction]]:
+        """Return what was logged today by the day that it was asked for."""
+        days: dict[int, list[Prediction]] = {day: [] for day in self.wines}
         faults = Faults()
         for key in self.bucket.list(f"{PREDICTIONS}date={self.first:%Y-%m-%d}/"):
             for one in read_part(self.bucket, key, faults):
                 days[int(one.request_id.removeprefix("day-"))].append(one)
         assert faults == Faults()
-        for day, predictions in days.items():
-            shift = int((datetime.combine(self.date(day), time(12), UTC)).timestamp()) * 10**9
-            moved = [_move(one, shift) for one in predictions]
-            if day not in self.ids:
-                self.ids[day] = [one.id for one in sorted(moved, key=lambda one: int(one.id.partition("-")[2]))]
-                traffic.send(self.bucket, moved)
+        return days
 
     def label(self, days: range) -> None:
         """Tell the true grades of these days' wines to the service."""
