@@ -1,5 +1,6 @@
 """``POST /labels``: what turned out true of predictions, taken once for each."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,7 +20,9 @@ from src.errors import StackError
 from src.storage.prediction_log import Faults, find_predictions, take_labels
 from src.storage.reader import Reader
 
+logger = logging.getLogger("uvicorn.error")
 MOST = 1000
+POLL = 0.1  # seconds between two looks at the disk
 RECENT = 3.0  # seconds in which a prediction may be in the memory of a worker alone
 EXAMPLE = "18eb2d7b760a723d1e6940df"
 PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 408, 413, 422, 503)}
@@ -76,9 +79,14 @@ def _take(log: PredictionLog, told: Sequence[tuple[str, int]], request_id: str |
 
 def _find(log: PredictionLog, store: Reader, ids: set[str]) -> set[str]:
     """Return those that are known: on this machine's disk or, from where they come, in the bucket."""
-    recent = [one for one in ids if abs(time.time() - find_time(one).timestamp()) < RECENT]
+    deadline = time.monotonic() + RECENT
+    recent = {one for one in ids if abs(time.time() - find_time(one).timestamp()) < RECENT}
     known = log.spool.find(ids)
-    if any(one not in known for one in recent):
-        time.sleep(RECENT - 1)
-        known |= log.spool.find(ids - known)
-    return known | find_predictions(store, ids - known, Faults()).keys()
+    while recent - known and time.monotonic() < deadline:
+        time.sleep(POLL)
+        known |= log.spool.find(recent - known)
+    faults = Faults()
+    known |= find_predictions(store, ids - known, faults).keys()
+    for fault in faults.told:
+        logger.warning("a label's prediction may be in what cannot be read: %s", fault)
+    return known

@@ -14,7 +14,6 @@ from src.core.prediction_record import Label, Prediction, find_time
 from src.core.release import Release
 from src.core.replay import Wines
 from src.core.wine import NAME
-from src.errors import IntegrityError, MissingError, RegistryError
 from src.registry import PROMOTE, Promotion, Registry
 from src.storage.prediction_log import Faults, find_predictions, read_labels
 
@@ -65,16 +64,16 @@ def judge(registry: Registry, today: date, faults: Faults) -> Verdict | None:
     """Set the champion beside the release it replaced, on labelled wines that it was asked about; changes nothing.
 
     None where it replaced none, where it was rolled back to, or where the two have different contracts.
+
+    Raises:
+        IntegrityError, MissingError, RegistryError: one of the two cannot be loaded, so that nothing is known.
+
     """
     history = registry.history()
     last = history[-1] if history else None
     if last is None or last.kind != PROMOTE or last.replaced is None:
         return None
-    try:
-        champion, replaced = (registry.load(registry.find(one)) for one in (last.release, last.replaced))
-    except (IntegrityError, MissingError, RegistryError) as error:
-        faults.add("guard", error)
-        return None
+    champion, replaced = (registry.load(registry.find(one)) for one in (last.release, last.replaced))
     if champion.provenance.contradicts(replaced.provenance):
         return None
     wines = _gather_since(registry, last, today, faults)

@@ -3,10 +3,11 @@
 import logging
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
+from typing import Any
 
 from src import alerts
-from src.core.day_figures import DayFigures, Guarded
-from src.errors import RegistryError
+from src.core.day_figures import DayFigures
+from src.errors import IntegrityError, MissingError, RegistryError
 from src.monitoring import guard
 from src.monitoring.day import measure_day
 from src.monitoring.report import to_html, to_text
@@ -15,6 +16,7 @@ from src.settings import MonitoringSettings, read_settings
 from src.storage.prediction_log import Faults
 
 log = logging.getLogger(__name__)
+CANNOT_JUDGE = "the guard cannot judge"
 
 
 def run(registry: Registry, day: date) -> DayFigures:
@@ -25,7 +27,7 @@ def run(registry: Registry, day: date) -> DayFigures:
 
     """
     measured = measure_day(registry, day)
-    figures = measured.figures.model_copy(update={"guard": _guard(registry, day)})
+    figures = measured.figures.model_copy(update=_guard(registry, day, measured.figures.notes))
     registry.bucket.put(figures.key.replace(".json", ".html"), to_html(replace(measured, figures=figures)))
     registry.bucket.put(figures.key, figures.to_json())  # last: who reads the figures finds the report
     for line in to_text(figures).splitlines():
@@ -34,19 +36,28 @@ def run(registry: Registry, day: date) -> DayFigures:
     return figures
 
 
-def _guard(registry: Registry, day: date) -> Guarded | None:
-    """Let the guard judge the champion, and act where it may."""
-    verdict = guard.judge(registry, day, Faults())  # what cannot be read is named by the day's own figures
-    if verdict is None:
-        return None
-    is_rolled_back = verdict.is_worse and read_settings(MonitoringSettings).guard == "rollback"
-    if is_rolled_back:
-        try:
-            guard.roll_back(registry, verdict)
-        except RegistryError as error:  # a person was first
-            log.warning("the guard did not act: %s", error)
-            is_rolled_back = False
-    return verdict.describe(is_rolled_back)
+def _guard(registry: Registry, day: date, notes: tuple[str, ...]) -> dict[str, Any]:
+    """Let the guard judge the champion, and act where it may; where it cannot judge, a note says why."""
+    faults = Faults()
+    try:
+        verdict = guard.judge(registry, day, faults)
+        guarded = verdict.describe(_roll_back(registry, verdict)) if verdict else None
+    except (IntegrityError, MissingError, RegistryError) as error:
+        return {"notes": (*notes, f"{CANNOT_JUDGE}: {error}")}
+    return {"guard": guarded, "notes": (*notes, *(f"the guard did not read {fault}" for fault in faults.told))}
+
+
+def _roll_back(registry: Registry, verdict: guard.Verdict) -> bool:
+    """Take a worse champion back where the guard may; says whether it did.
+
+    Raises:
+        RegistryError: a person was first.
+
+    """
+    if not verdict.is_worse or read_settings(MonitoringSettings).guard != "rollback":
+        return False
+    guard.roll_back(registry, verdict)
+    return True
 
 
 def _alert(figures: DayFigures, day: date) -> None:
@@ -55,7 +66,7 @@ def _alert(figures: DayFigures, day: date) -> None:
     if figures.guard and figures.guard.is_worse:
         command = "history --last 2" if figures.guard.rolled_back else "rollback"
         alerts.raise_alert(alerts.GUARD, figures.guard.told, since, f"python -m src.registry {command}")
-    else:
+    elif not any(note.startswith(CANNOT_JUDGE) for note in figures.notes):
         alerts.clear(alerts.GUARD)
     if figures.drift and figures.drift.alarms:
         what = f"{', '.join(figures.drift.alarms)} drifted from what release {figures.release} was trained on"

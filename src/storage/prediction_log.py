@@ -87,12 +87,7 @@ def read_latest(store: Store, today: date, days: int, most: int, faults: Faults)
 
 def read_part(store: Store, key: str, faults: Faults) -> Iterator[Prediction]:
     """Yield the predictions of one object; see :func:`read_day`."""
-    try:
-        content = store.get(key, MAX_PART_BYTES)
-    except IntegrityError as error:
-        faults.add(key, error)
-        return
-    yield from read_lines(Prediction, _unpack(content, key, faults), key, faults)
+    yield from read_lines(Prediction, _unpack(_get(store, key, faults), key, faults), key, faults)
 
 
 def find_predictions(store: Store, ids: Iterable[str], faults: Faults) -> dict[str, Prediction]:
@@ -118,7 +113,7 @@ def read_labels(store: Store, day: date, faults: Faults) -> dict[str, Label]:
     """Return the labels of a day's predictions by their ids; where one has two, the first that was told stands."""
     labels: dict[str, Label] = {}
     for key in store.list(_label_folder(day)):
-        for label in read_lines(Label, [store.get(key, MAX_PART_BYTES)], key, faults):
+        for label in read_lines(Label, [_get(store, key, faults)], key, faults):
             labels.setdefault(label.id, label)
     return labels
 
@@ -194,6 +189,15 @@ def read_lines(kind: type[R], chunks: Iterable[bytes], where: str, faults: Fault
                 faults.add(f"{where}, line {number}", error)
     if rest:
         faults.add(f"{where}, line {number + 1}", "it is cut short")
+
+
+def _get(store: Store, key: str, faults: Faults) -> bytes:
+    """Return an object's bytes; one that is too large is a fault, and as if it were empty."""
+    try:
+        return store.get(key, MAX_PART_BYTES)
+    except IntegrityError as error:
+        faults.add(key, error)
+        return b""
 
 
 def _unpack(content: bytes, where: str, faults: Faults) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 
 from src.api.monitoring import EXAMPLE
@@ -17,44 +18,26 @@ from src.config import PROJECT
 from src.core import dataset
 from src.core.day_figures import DayFigures
 from src.core.pointer import Pointer
-from src.core.prediction_record import FIELDS, Prediction, encode, spell_time
+from src.core.prediction_record import FIELDS, Prediction, encode
 from src.core.release import Release
 from src.core.wine import TARGET
 from src.monitoring.run import run
 from src.registry import Registry
-from src.storage.bucket import Bucket
-from src.storage.prediction_log import name_part
+from src.storage import prediction_log
+from src.storage.bucket import Bucket, content_key
 from tests.integration.test_api_limits import running
+from tests.support import traffic
 
 DAY = datetime.now(UTC).date() - timedelta(days=1)
 SULFUR = FIELDS.index("total_sulfur_dioxide")
 
 
 def record(
-    release: Release, name: str, wines: np.ndarray, day: date = DAY, worker: str = "0a0b0c0d"
+    release: Release, name: str, wines: np.ndarray, day: date = DAY, worker: str = traffic.WORKER
 ) -> list[Prediction]:
-    """Return what the API would log of these wines."""
+    """Return what the API would log of these wines at noon."""
     noon = int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp()) * 10**9
-    labels, probabilities = release.model.predict(wines)
-    classes = [str(label) for label in release.provenance.classes]
-    return [
-        Prediction(
-            time=spell_time(noon + number * 1000),
-            id=f"{noon + number * 1000:016x}{worker}",
-            request_id=f"r-{number}",
-            route="/predict",
-            release=name,
-            predicted=int(label),
-            values=dict(zip(FIELDS, wine, strict=True)),
-            probabilities={key: round(float(one), 6) for key, one in zip(classes, shares, strict=True)},
-        )
-        for number, (wine, label, shares) in enumerate(zip(wines.tolist(), labels, probabilities, strict=True))
-    ]
-
-
-def send(bucket: Bucket, predictions: list[Prediction]) -> None:
-    lines = b"".join(encode(one) + b"\n" for one in predictions)
-    bucket.put(name_part(predictions[0].id), gzip.compress(lines))
+    return traffic.answer(release, name, pd.DataFrame(wines, columns=dataset.FEATURE_NAMES), noon, worker)
 
 
 def draw(data_csv: Path, count: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +69,7 @@ def test_a_quiet_day_then_labels_then_drift(
 ) -> None:
     wines, truth = draw(data_csv, 250)
     predictions = record(champion, trained[0].id, wines)
-    send(bucket, predictions)
+    traffic.send(bucket, predictions)
     done = monitoring("run")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{DAY}: 250 wines, 0 with a label; answered by: {trained[0].id} (250)\nno drift: ")
@@ -108,7 +91,7 @@ def test_a_quiet_day_then_labels_then_drift(
     assert measured.measured["ROC_AUC"].test == champion.metrics.test["ROC_AUC"]
 
     later = DAY - timedelta(days=1)
-    send(bucket, record(champion, trained[0].id, draw(data_csv, 250, 16.5)[0], later))
+    traffic.send(bucket, record(champion, trained[0].id, draw(data_csv, 250, 16.5)[0], later))
     done = monitoring("run", "--date", str(later))
     assert re.search(r"^DRIFT total sulfur dioxide: distance 0\.\d\d \(0\.", done.stdout, re.MULTILINE), done.stdout
     found = read(bucket, later).drift
@@ -121,7 +104,7 @@ def test_the_report_is_one_page_that_asks_for_nothing_and_spells_what_it_was_tol
     bucket: Bucket, trained: list[Pointer], champion: Release, data_csv: Path
 ) -> None:
     predictions = record(champion, trained[0].id, draw(data_csv, 100)[0])
-    send(bucket, predictions)
+    traffic.send(bucket, predictions)
     bucket.put(f"predictions/date={DAY}/hour=13/<script>.jsonl.gz", b"hello")
     registry = Registry(bucket)
     run(registry, DAY)
@@ -139,7 +122,7 @@ def test_a_day_without_wines_or_with_few_says_so(
 ) -> None:
     registry = Registry(bucket)
     assert run(registry, DAY).notes == ("no wine of that day is in the log",)
-    send(bucket, record(champion, trained[0].id, draw(data_csv, 40)[0]))
+    traffic.send(bucket, record(champion, trained[0].id, draw(data_csv, 40)[0]))
     few = run(registry, DAY)
     assert few.drift is None and few.performance and few.performance.expected_accuracy
     assert "different wines, and 50 are needed to tell whether they drift" in few.notes[0]
@@ -149,7 +132,7 @@ def test_a_wine_that_is_asked_again_and_again_counts_once(
     bucket: Bucket, trained: list[Pointer], champion: Release, data_csv: Path
 ) -> None:
     wines, _ = draw(data_csv, 80)
-    send(bucket, record(champion, trained[0].id, np.vstack([wines, np.repeat(wines[:1], 500, axis=0)])))
+    traffic.send(bucket, record(champion, trained[0].id, np.vstack([wines, np.repeat(wines[:1], 500, axis=0)])))
     found = run(Registry(bucket), DAY)
     assert found.rows == 580 and found.drift
     assert found.drift.rows == len(np.unique(wines, axis=0)) and found.drift.alarms == ()
@@ -159,8 +142,8 @@ def test_what_cannot_be_read_is_named_and_the_rest_counts(
     bucket: Bucket, trained: list[Pointer], champion: Release, data_csv: Path
 ) -> None:
     predictions = record(champion, trained[0].id, draw(data_csv, 60)[0])
-    send(bucket, predictions)
-    send(bucket, record(champion, "0123456789ab", draw(data_csv, 5)[0], worker="ffffffff"))
+    traffic.send(bucket, predictions)
+    traffic.send(bucket, record(champion, "0123456789ab", draw(data_csv, 5)[0], worker="ffffffff"))
     newer = encode(predictions[0]).replace(b'"format":1', b'"format":2')
     bucket.put(f"predictions/date={DAY}/hour=13/newer.jsonl.gz", gzip.compress(newer + b"\n"))
     content = gzip.compress(b"".join(encode(one) + b"\n" for one in predictions))
@@ -176,14 +159,14 @@ def test_a_release_that_is_not_known_or_has_no_profile_is_told(
     bucket: Bucket, trained: list[Pointer], champion: Release, data_csv: Path
 ) -> None:
     wines, _ = draw(data_csv, 60)
-    send(bucket, record(champion, "0123456789ab", wines))
+    traffic.send(bucket, record(champion, "0123456789ab", wines))
     unknown = run(Registry(bucket), DAY)
     assert unknown.drift is None and "no release '0123456789ab' in the registry" in unknown.notes[0]
     old = PROJECT / "tests" / "support" / "old_release"
     for path in old.rglob("*"):
         if path.is_file():
             bucket.put(path.relative_to(old).as_posix(), path.read_bytes())
-    send(bucket, record(champion, "93ea4d979d25", np.vstack([wines, wines]), worker="ffffffff"))
+    traffic.send(bucket, record(champion, "93ea4d979d25", np.vstack([wines, wines]), worker="ffffffff"))
     older = run(Registry(bucket), DAY)
     assert older.drift is None and older.performance and older.performance.expected_accuracy is None
     assert "was made by older code and has no profile" in older.notes[0]
@@ -193,7 +176,7 @@ def test_labels_find_their_wines_by_the_features_in_uci_s_own_form(
     bucket: Bucket, trained: list[Pointer], champion: Release, data_csv: Path, tmp_path: Path
 ) -> None:
     wines, truth = draw(data_csv, 40)
-    send(bucket, record(champion, trained[0].id, wines))
+    traffic.send(bucket, record(champion, trained[0].id, wines))
     uci = dataset.read(data_csv).sample(40, random_state=1)
     uci.to_csv(tmp_path / "uci.csv", index=False, sep=";")
     copies = 40 - len(np.unique(wines, axis=0))
@@ -211,7 +194,7 @@ def test_each_wrong_line_of_labels_is_named_and_the_rest_counts(
     bucket: Bucket, trained: list[Pointer], champion: Release, data_csv: Path, tmp_path: Path
 ) -> None:
     predictions = record(champion, trained[0].id, draw(data_csv, 3)[0])
-    send(bucket, predictions[:3])
+    traffic.send(bucket, predictions[:3])
     first, second, third = (one.id for one in predictions)
     unknown = first[:-8] + "ffffffff"
     lines = [
@@ -254,7 +237,7 @@ def test_the_api_shows_the_latest_day_or_the_one_that_is_asked_for(
         assert none.status_code == 404 and none.headers["content-type"] == "application/problem+json"
         assert "python -m src.monitoring run" in none.json()["detail"]
         before = DAY - timedelta(days=1)
-        send(bucket, record(champion, trained[0].id, draw(data_csv, 60)[0], before))
+        traffic.send(bucket, record(champion, trained[0].id, draw(data_csv, 60)[0], before))
         found = [run(Registry(bucket), day).model_dump(mode="json") for day in (before, DAY)]
         assert httpx.get(url).json() == found[1]
         assert httpx.get(url, params={"date": str(before)}).json() == found[0]
@@ -263,6 +246,26 @@ def test_the_api_shows_the_latest_day_or_the_one_that_is_asked_for(
         assert wrong.status_code == 422 and wrong.json()["errors"][0]["field"] == "date"
         bucket.put(f"monitoring/{DAY}.json", b'{"format": 9}')
         assert "update the code" in httpx.get(url).json()["detail"]
+
+
+def test_a_guard_that_cannot_read_a_release_says_so_and_the_day_is_kept(
+    bucket: Bucket, trained: list[Pointer], champion: Release, data_csv: Path
+) -> None:
+    Registry(bucket).promote(trained[1], "promoted by hand", "test", {})
+    traffic.send(bucket, record(champion, trained[0].id, draw(data_csv, 60)[0]))
+    bucket.client.put_object(Bucket=bucket.name, Key=content_key(trained[0].md5), Body=b"nonsense")
+    kept = run(Registry(bucket), DAY)
+    assert kept.guard is None and [note for note in kept.notes if note.startswith("the guard cannot judge: ")]
+    assert read(bucket).rows == 60
+
+
+def test_labels_that_are_too_large_are_named_and_the_rest_counts(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(f"labels/date={DAY}/large.jsonl", b"x" * 1001)
+    monkeypatch.setattr(prediction_log, "MAX_PART_BYTES", 1000)
+    (told,) = run(Registry(bucket), DAY).unread.told
+    assert "large.jsonl has 1001 bytes, expected at most 1000" in told
 
 
 def test_the_example_in_the_documentation_is_one_that_is_answered() -> None:
@@ -276,7 +279,7 @@ def test_the_commands_of_the_documentation_print_what_it_shows(
     daily, label = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     shown, told = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
     predictions = record(champion, trained[0].id, draw(data_csv, 250, 16.5)[0], date(2026, 3, 1))
-    send(bucket, predictions)
+    traffic.send(bucket, predictions)
     ids = [predictions[0].id, "18eb2d7b760a723d1e6940df", predictions[1].id]
     (tmp_path / "labels.csv").write_text("\n".join(["id,quality", *(f"{one},5" for one in ids)]) + "\n")
 

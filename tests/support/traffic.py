@@ -16,7 +16,9 @@ from src.storage.prediction_log import name_part, write_labels
 WORKER = "0a0b0c0d"
 
 
-def answer(release: Release, name: str, table: pd.DataFrame, start: int | None = None) -> list[Prediction]:
+def answer(
+    release: Release, name: str, table: pd.DataFrame, start: int | None = None, worker: str = WORKER
+) -> list[Prediction]:
     """Return what a release answers about rows of the table, a microsecond apart, from ``start`` (ns) on: now."""
     values = table[dataset.FEATURE_NAMES].to_numpy()
     labels, probabilities = release.model.predict(values)
@@ -25,7 +27,7 @@ def answer(release: Release, name: str, table: pd.DataFrame, start: int | None =
     return [
         Prediction(
             time=spell_time(begin + number * 1000),
-            id=f"{begin + number * 1000:016x}{WORKER}",
+            id=f"{begin + number * 1000:016x}{worker}",
             request_id=f"test-{number}",
             route="/predict",
             release=name,
