@@ -48,7 +48,7 @@ def run(trials: Sequence[Trial], rows: Rows, journal: Journal, tracker: Tracker)
     missing = journal.list_missing(trials)
     jobs = (delayed(evaluate)(trial, rows) for trial in missing)
     try:
-        with _held_back_interrupts():
+        with _ignored_interrupts():
             # one by one: a result that waits for its batch would be lost to a Ctrl-C
             generator = Parallel(batch_size=1, return_as="generator_unordered")(jobs)
         with closing(generator) as results:
@@ -145,13 +145,16 @@ def _name_best(results: Sequence[Result]) -> str:
 
 
 @contextmanager
-def _held_back_interrupts() -> Iterator[None]:
-    """Keep Ctrl-C waiting until the block ends; processes started in it inherit this and leave it to their parent."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _ignored_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C until the block ends; processes started in it do so for good and leave it to their parent.
+
+    A blocked signal would not do: Python's resource tracker unblocks it for every process that comes after.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -100,7 +100,7 @@ class Stack:
         def found() -> dict[str, Any] | None:
             return next((t for t in self.airflow.tasks(run) if (t["task_id"], t["state"]) == (name, wanted)), None)
 
-        return eventually(found, 90)
+        return eventually(found)
 
     def finish(self, run: str) -> dict[str, dict[str, Any]]:
         """Wait for a run's end, through whatever outage, and return its tasks by name."""
@@ -270,7 +270,7 @@ def test_with_the_profile_prometheus_watches_the_api_and_knows_whom_to_tell(stac
     def asked(path: str, **parameters: str) -> Any:
         return httpx.get(f"{api}/{path}", params=parameters, timeout=10).raise_for_status().json()["data"]
 
-    (found,) = eventually(lambda: asked("query", query="wine_release_info")["result"], 60)
+    (found,) = eventually(lambda: asked("query", query="wine_release_info")["result"])
     assert found["metric"]["release"] == stack.predict()
     assert "WineApiDown" in str(asked("rules"))
     assert len(eventually(lambda: asked("alertmanagers")["activeAlertmanagers"])) == 1

@@ -94,7 +94,7 @@ def test_a_killed_scheduler_leaves_no_orphan_and_its_task_is_tried_again_soon(ch
         children = kill(checkout, "airflow-scheduler")
         assert task in children
         assert len(children) >= 5
-        eventually(lambda: not any(map(runs, children)), 5)
+        eventually(lambda: not any(map(runs, children)))
         (again,) = airflow.follow(run, 120, "slow")
     assert (again["state"], again["try_number"]) == ("success", 2)
 
@@ -105,7 +105,7 @@ def test_a_killed_dag_processor_leaves_no_orphan(checkout: Checkout) -> None:
     parser = eventually(lambda: child_that_lasts(programs(checkout)["airflow-dag-processor"]["pid"]))
     assert parser in kill(checkout, "airflow-dag-processor")
     (checkout.folder / "dags" / "endless.py").unlink()
-    eventually(lambda: not runs(parser), 5)
+    eventually(lambda: not runs(parser))
 
 
 def child_that_lasts(pid: int) -> psutil.Process | None:
@@ -121,14 +121,14 @@ def test_a_service_that_is_killed_five_times_in_a_row_comes_back(checkout: Check
         pid = eventually(lambda: programs(checkout)["front"]["pid"])
         kill(checkout, "front")
         eventually(lambda: programs(checkout)["front"]["pid"] != pid)
-    eventually(lambda: all_run(checkout), 60)
+    eventually(lambda: all_run(checkout))
 
 
 def test_make_up_starts_what_was_given_up(checkout: Checkout) -> None:
     variables = checkout.folder / ".stack" / "environments" / "airflow-api-server"
     away = variables.rename(variables.with_name("away"))
     kill(checkout, "airflow-api-server")
-    eventually(lambda: programs(checkout)["airflow-api-server"]["statename"] == "FATAL", 120)
+    eventually(lambda: programs(checkout)["airflow-api-server"]["statename"] == "FATAL")
     away.rename(variables)
     done = checkout.make("up")
     assert done.returncode == 0, done.stdout

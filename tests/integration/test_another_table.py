@@ -69,7 +69,7 @@ def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run Python in a copy of the project, which must end well."""
     env = os.environ | {"AIRFLOW_HOME": str(folder.parent / "airflow"), "PYTHONPATH": str(folder)}
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=200)
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -205,7 +205,7 @@ def test_metrics_are_named_after_it(other: Other) -> None:
 
 def test_the_page_has_its_title_its_form_and_its_answer(other: Other, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_URL", other.api.url.removesuffix("/liveness"))
-    app = AppTest.from_file(str(other.folder / "front" / "front.py"), default_timeout=30).run()
+    app = AppTest.from_file(str(other.folder / "front" / "front.py"), default_timeout=120).run()
     assert not app.exception
     assert app.title[0].value == "Breast tumours"
     assert [field.label for field in app.number_input][:2] == ["mean radius (mm)", "mean texture (mm)"]

@@ -33,11 +33,11 @@ def test_the_documentation_asks_no_other_host(api: Service) -> None:
     with open_page("--no-proxy-server", rules) as page:
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"http://{HOST}:{port}/docs")
-        expect(page.get_by_text("/predict", exact=True)).to_be_visible(timeout=15_000)
+        expect(page.get_by_text("/predict", exact=True)).to_be_visible(timeout=60_000)
         page.get_by_text("/liveness", exact=True).click()
         page.get_by_role("button", name="Try it out").click()
         page.get_by_role("button", name="Execute").click()
-        expect(page.get_by_text('"status": "alive"').first).to_be_visible(timeout=15_000)
+        expect(page.get_by_text('"status": "alive"').first).to_be_visible(timeout=60_000)
     assert {httpx.URL(url).host for url in asked if not url.startswith(("data:", "blob:"))} == {HOST}
 
 

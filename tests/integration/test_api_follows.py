@@ -202,7 +202,7 @@ def test_it_outlives_the_store_and_starts_without_it(
 def test_a_wrong_setting_stops_the_start_and_names_itself(bucket: Bucket, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "uvicorn", "src.api.app:app", "--port", str(free_port())]
     env = os.environ | {"API_POLL_SECONDS": "often", "API_CACHE": str(tmp_path)}
-    done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode != 0
     assert "API_POLL_SECONDS: input should be a valid number" in done.stderr
 

@@ -298,7 +298,7 @@ def test_on_sigterm_it_is_not_ready_answers_all_and_ends(
         with connect(api, HEAD) as half_a_body, connect(api, HALF_A_HEAD) as half_a_head, connect(api) as silent:
             start = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            answer = eventually(lambda: None if (answer := httpx.get(ready)).is_success else answer, 1)
+            answer = eventually(lambda: None if (answer := httpx.get(ready)).is_success else answer)
             assert answer.json()["detail"] == "the service is about to stop"
             answers = 0
             while time.monotonic() - start < 1.8:

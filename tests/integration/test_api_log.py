@@ -151,7 +151,7 @@ def test_after_sixty_kills_the_last_second_is_missing_at_most_and_nothing_is_the
                 for api in apis
             ]
             for client in clients:
-                eventually(lambda client=client: is_ready(client), 60)  # type: ignore[misc]
+                eventually(lambda client=client: is_ready(client))  # type: ignore[misc]
             ids: list[tuple[str, float]] = []
             while not ids or time.monotonic() < ids[0][1] + 0.15 * (number % 10):
                 for client in clients:
@@ -244,7 +244,7 @@ def test_a_store_that_does_not_answer_fails_no_request_and_bounds_the_spool(
             own_store.stop()
         try:
             with asking(httpx.URL(api.url).port or 0, [EXAMPLE], 8) as asked:
-                eventually(lambda: dropped(client, "limit") > 100, 120)
+                eventually(lambda: dropped(client, "limit") > 100)
                 assert sum(path.stat().st_size for path in spool.glob("*.jsonl")) <= 2**20
                 assert health(client)["pending_bytes"] > 100_000
                 assert health(client)["dropped"] > 100
@@ -256,7 +256,7 @@ def test_a_store_that_does_not_answer_fails_no_request_and_bounds_the_spool(
         assert not [one for _, one, _ in asked.answers if isinstance(one, Exception)]
         api.stop()
     with serving(tmp_path) as (_, client):
-        eventually(lambda: not [*spool.glob("*.jsonl")], 60)
+        eventually(lambda: not [*spool.glob("*.jsonl")])
         assert health(client)["seconds_since_last_sent"] < 60
     found = [one.id for one in read(bucket)]
     assert len(found) == len(set(found)) > 1000

@@ -69,7 +69,7 @@ def run(airflow: Mapping[str, str], *arguments: str, folder: Path = PROJECT) -> 
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
     log = done.stdout + done.stderr
     results = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]

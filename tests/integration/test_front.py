@@ -25,7 +25,7 @@ def api(trained: list[Pointer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def page() -> AppTest:
-    return AppTest.from_file(str(PROJECT / "front" / "front.py"), default_timeout=30).run()
+    return AppTest.from_file(str(PROJECT / "front" / "front.py"), default_timeout=120).run()
 
 
 def test_a_prediction_is_shown_with_its_release(bucket: Bucket, trained: list[Pointer], api: Service) -> None:

@@ -341,7 +341,7 @@ def test_a_model_that_answers_nan_is_an_error_and_no_answer() -> None:
 def test_a_hostile_pointer_is_rejected_at_once_and_may_be_replaced(served: Served, content: bytes) -> None:
     bucket, api, first, second = served.begin()
     bucket.client.put_object(Bucket=bucket.name, Key=CURRENT, Body=content)
-    eventually(lambda: get(api, "/healthcheck").json()["rejected"], 5)
+    eventually(lambda: get(api, "/healthcheck").json()["rejected"])
     assert predict(api)["release"] == first.id
     with pytest.raises(IntegrityError, match=f"put a release in its place with: .* promote {first.id}"):
         Registry(bucket).current()

@@ -62,9 +62,12 @@ ARROWS = {
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[Project]:
-    """Return a repository whose types are known already, as far as they are here."""
+    """Return a repository without the tests, half of what is to be read, whose types are known already."""
     with pytest.MonkeyPatch.context() as monkeypatch, throwaway_checkout() as checkout:
         monkeypatch.setenv("MYPY_CACHE_DIR", str(PROJECT / ".mypy_cache"))
+        for file in (checkout.folder / "tests").rglob("*.py"):
+            if file.parent.name != "support" and file.name != "__init__.py":
+                file.unlink()
         project = Project(checkout)
         project.commit()
         yield project

@@ -50,7 +50,7 @@ def draw(data_csv: Path, count: int, shift: float = 0.0) -> tuple[np.ndarray, np
 
 def monitoring(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "src.monitoring", *arguments]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=900)
 
 
 def read(bucket: Bucket, day: date = DAY) -> DayFigures:

@@ -31,7 +31,7 @@ def read_cell(cell: dict[str, Any]) -> tuple[str, int]:
 
 def test_notebook_runs_and_its_committed_figures_still_hold(tmp_path: Path) -> None:
     command = [sys.executable, str(PROJECT / "notebooks" / "execute.py"), "--into", str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
 
     committed, fresh = read_outputs(PROJECT / "notebooks" / NAME), read_outputs(tmp_path / NAME)

@@ -149,7 +149,7 @@ def test_of_two_commands_at_once_each_is_in_the_history_in_order_or_refused_by_n
     ):
         commands = [start_command("-m", "src.registry", *arguments) for arguments in pair]
         for command in commands:
-            output, errors = command.communicate(timeout=60)
+            output, errors = command.communicate(timeout=300)
             assert command.returncode == 0 or any(words in errors for words in REFUSALS), errors
             told += command.returncode == 0 and "→" in output
     events = registry.history()
@@ -177,7 +177,7 @@ def frozen_promotion(release: Pointer, compared: str) -> Iterator["subprocess.Po
 def thaw(process: "subprocess.Popen[str]") -> tuple[int, str]:
     """Let a frozen promotion go on; return its exit code and what it printed on standard error."""
     os.kill(process.pid, signal.SIGCONT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     return process.returncode, errors
 
 

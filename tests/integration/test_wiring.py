@@ -43,7 +43,7 @@ def test_each_task_of_the_dag_takes_what_its_step_takes_from_the_steps_that_make
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=900,
     )
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")] or [done.stderr]
     tasks = json.loads(line.removeprefix("RESULT "))

@@ -115,7 +115,7 @@ def run_cluster(folder: Path, store: Mapping[str, str]) -> Iterator[Cluster]:
             return airflow.is_ready() and len(ping_workers(broker)) == len(workers)
 
         airflow = stack.enter_context(Airflow(url, USER, password))
-        eventually(is_ready, 120)
+        eventually(is_ready)
         yield Cluster(airflow, workers)
 
 

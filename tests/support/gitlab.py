@@ -74,7 +74,7 @@ class Project:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=300,
+            timeout=900,
         )
 
     def artifact(self, job: str, name: str) -> str:

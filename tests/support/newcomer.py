@@ -43,6 +43,6 @@ def predict_on_the_page(url: str, release: str) -> None:
         page.goto(url)
         page.get_by_role("spinbutton", name="alcohol").fill("20")
         page.get_by_role("button", name="Predict the quality").click()
-        expect(page.get_by_text("Predicted quality")).to_be_visible(timeout=15_000)
+        expect(page.get_by_text("Predicted quality")).to_be_visible(timeout=60_000)
         expect(page.get_by_text("alcohol 20 is outside the range that training saw")).to_be_visible()
         expect(page.get_by_text(release).first).to_be_visible()

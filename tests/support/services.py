@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 T = TypeVar("T")
+PATIENCE = 120.0  # seconds: what a machine that others load may take; only a failure takes so long
 BIN = Path(sys.executable).parent
 
 
@@ -27,7 +28,7 @@ def free_port() -> int:
     return port
 
 
-def eventually(check: Callable[[], T | None], seconds: float = 30) -> T:
+def eventually(check: Callable[[], T | None], seconds: float = PATIENCE) -> T:
     """Call ``check`` until it returns something true, and return that; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (result := check()):

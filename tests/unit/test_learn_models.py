@@ -132,7 +132,7 @@ def test_equals_are_won_by_the_first_of_the_grid() -> None:
 
 def test_search_on_two_processes_is_the_same_to_the_last_digit(data_csv: Path, tmp_path: Path, whole: bytes) -> None:
     command = [*COMMAND, *LIMIT, "--jobs", "2", "--data", str(data_csv), "--into", str(tmp_path)]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / LEADERBOARD).read_bytes() == whole
 
@@ -169,7 +169,7 @@ def test_interrupted_search_keeps_what_is_done_and_goes_on_from_there(
     ) as running:
         wait_for_lines(tmp_path / LOG, 2, running)
         os.killpg(running.pid, signal.SIGINT)
-        output, errors = running.communicate(timeout=60)
+        output, errors = running.communicate(timeout=300)
     assert running.returncode == 130 and "--resume" in errors and "Traceback" not in errors, errors
     done = (tmp_path / LOG).read_text().splitlines()
     assert 2 <= len(done) < 16

@@ -204,7 +204,7 @@ def test_folder_that_cannot_be_written_is_an_error_and_not_silence(tmp_path: Pat
 
 def upload(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "src.tracking", "upload", str(folder)]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
 
 
 def wait_for(condition: Any, seconds: float = 60.0) -> None:
