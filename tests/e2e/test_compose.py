@@ -344,7 +344,8 @@ def test_champion_history_and_runs_outlive_the_containers(stack: Stack) -> None:
     assert stack.airflow.runs() == runs
 
 
-def test_the_commands_of_the_readme_work(stack: Stack) -> None:
-    (block,) = re.findall(r"^```bash\n(.*?)^```$", (PROJECT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+def test_the_documented_commands_work(stack: Stack) -> None:
+    text = (PROJECT / "docs" / "containers.md").read_text()
+    (block,) = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert len(block.splitlines()) >= 6
     run("sh", "-e", "-c", block, folder=str(stack.checkout.folder))

@@ -49,6 +49,7 @@ def conditional_store(bucket: Bucket) -> Iterator[ConditionalStore]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a body is a write of its own, and would wait for an acknowledgement
     server: ConditionalStore
 
     def pass_on(self) -> None:

@@ -1,0 +1,28 @@
+"""The documents agree: short, no dead link, and the Russian one names no other command."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from src.config import PROJECT
+
+DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("kubernetes/*.md")])
+COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_is_short() -> None:
+    assert len((PROJECT / "README.md").read_text().splitlines()) <= 200
+
+
+def test_the_russian_readme_has_commands_of_the_english_one_alone() -> None:
+    english, russian = (COMMANDS.findall((PROJECT / name).read_text()) for name in ("README.md", "README.ru.md"))
+    assert len(russian) >= 5
+    assert set(russian) <= set(english)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(PROJECT)))
+def test_no_link_is_dead(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
+    assert [link for link in links if not (document.parent / unquote(link)).exists()] == []
