@@ -60,7 +60,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 
 
 def run(airflow: Mapping[str, str], *arguments: str, folder: Path = PROJECT) -> tuple[dict[str, Any], str]:
-    """Run Python in a checkout; returns what it printed as its result, and its log."""
+    """Run Python in a checkout; returns what it printed as its last result, and its log."""
     command = [sys.executable, *arguments]
     done = subprocess.run(
         command,
@@ -112,9 +112,10 @@ def test_monitoring_is_one_task_that_parses_without_heavy_imports_and_is_tried_a
 
 def test_monitoring_measures_yesterday_or_the_day_that_a_person_gives(airflow: dict[str, str], bucket: Bucket) -> None:
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    for conf, day in (({}, yesterday), ({"date": "2026-03-01"}, date(2026, 3, 1))):
-        done, log = run(airflow, "tests/support/run_dag.py", "dags", "wine_monitoring", json.dumps(conf))
-        assert done == {"state": "success", "tasks": {"measure_day": {"state": "success", "try": 1}}}, log
+    done, log = run(airflow, "tests/support/run_dag.py", "dags", "wine_monitoring", "{}", '{"date": "2026-03-01"}')
+    assert log.count(f"RESULT {json.dumps(done)}") == 2
+    assert done == {"state": "success", "tasks": {"measure_day": {"state": "success", "try": 1}}}, log
+    for day in (yesterday, date(2026, 3, 1)):
         assert f"{day}: 0 wines" in log
         assert {f"monitoring/{day}.json", f"monitoring/{day}.html"} <= {*bucket.list("monitoring/")}
 
@@ -173,9 +174,8 @@ def test_the_watch_remembers_from_check_to_check(
         url = {"API_URL": api.url.removesuffix("/liveness")}
         bucket.put(CURRENT, b"nonsense")
         eventually(lambda: httpx.get(f"{url['API_URL']}/healthcheck").json()["rejected"])
-        for _ in range(2):
-            done, log = run_dag(airflow | url, dag="wine_watch")
-            assert done["state"] == "success", log
+        done, log = run(airflow | url, "tests/support/run_dag.py", "dags", "wine_watch", "{}", "{}")
+        assert done["state"] == "success" and log.count(f"RESULT {json.dumps(done)}") == 2, log
     assert receiver.titles == ["wine: rejected release"]
 
 
