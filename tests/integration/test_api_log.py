@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -29,6 +31,7 @@ from src.storage.prediction_log import Faults, read_day, read_labels
 from tests.conftest import new_bucket
 from tests.integration.test_api_limits import running
 from tests.support.asking import asking
+from tests.support.peers import install
 from tests.support.services import Service, eventually, fill_disk, free_port, small_disk
 
 JSON = {"content-type": "application/json"}
@@ -120,6 +123,23 @@ def test_each_wine_of_each_route_is_logged_as_it_was_sent_and_answered(
     assert set(pd.concat(frames)["id"]) == found.keys()
     assert set(pd.json_normalize(pd.concat(frames)["values"].tolist()).columns) == set(FIELDS)
     assert not [path for path in (tmp_path / "cache/predictions").iterdir() if path.suffix == ".jsonl"]
+    assert read_with_duckdb(bucket, tmp_path) == found.keys()
+
+
+def read_with_duckdb(bucket: Bucket, folder: Path) -> set[str]:
+    """Return the ids that the documented line of DuckDB reads from a copy of the log; its way to S3 is no part of it."""
+    for key in bucket.list("predictions/"):
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / key).write_bytes(bucket.get(key))
+    (query,) = re.findall(
+        r"^```sql\n(.*?)^```$", (PROJECT / "docs/predictions.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    python = install("duckdb==2.0.1") / "python"
+    code = "import duckdb, json, sys; print(json.dumps(duckdb.sql(sys.argv[1]).project('id').fetchall()))"
+    line = [python, "-c", code, query.replace("s3://wine-quality/", f"{folder}/")]
+    rows = json.loads(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
+    assert len(rows) == len({row[0] for row in rows})
+    return {row[0] for row in rows}
 
 
 def command(folder: Path, name: str) -> tuple[list[str], str, Path, dict[str, str]]:

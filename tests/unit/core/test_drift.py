@@ -1,5 +1,7 @@
 """Drift's figures are scipy's of all the wines, a quiet day is quiet, and half a standard deviation is found."""
 
+import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from src.core.dataset import FEATURE_NAMES
 from src.core.onnx_model import Model
 from src.core.profile import Profile
 from src.core.wine import TARGET
+from tests.support.peers import install
 
 SULFUR = FEATURE_NAMES.index("total sulfur dioxide")
 
@@ -60,6 +63,39 @@ def divergence(seen: np.ndarray, live: np.ndarray) -> float:
         for values in (seen, live)
     ]
     return float(stats.entropy(shares[0], shares[1]) + stats.entropy(shares[1], shares[0]))
+
+
+# Two of its modules: all of evidently takes a minute to import. Its PSI has other bins than ours.
+EVIDENTLY = """
+import json, sys, types
+from importlib.util import find_spec
+import numpy, pandas
+package = types.ModuleType("evidently")
+package.__path__ = find_spec("evidently").submodule_search_locations
+sys.modules["evidently"] = package
+from evidently.legacy.calculations.stattests.ks_stattest import ks_stat_test
+from evidently.legacy.calculations.stattests.wasserstein_distance_norm import wasserstein_stat_test
+seen, live = (pandas.DataFrame(numpy.load(file)) for file in sys.argv[1:])
+tests = (wasserstein_stat_test, ks_stat_test)
+print(json.dumps([[float(test.func(seen[one], live[one], "num", 0.1)[0]) for test in tests] for one in seen]))
+"""
+
+
+def test_the_figures_are_evidently_s(wines: tuple[np.ndarray, np.ndarray, Model, Profile], tmp_path: Path) -> None:
+    python = install("evidently==0.7.23", "pandas<3") / "python"
+    everything, seen, model, described = wines
+    live = draw(everything, 300, 1, 17.0)
+    files = [tmp_path / "seen.npy", tmp_path / "live.npy"]
+    for file, values in zip(files, (seen, live), strict=True):
+        np.save(file, values)
+    told = subprocess.run([python, "-c", EVIDENTLY, *files], capture_output=True, text=True, check=True).stdout
+    found = drift.measure(live, model.predict(live)[0], described, DRIFT_RULE).features
+    theirs = json.loads(told)
+    corrected = drift.holm([p for _, p in theirs])
+    for one, (wasserstein, _), p in zip(found, theirs, corrected, strict=True):
+        assert one.wasserstein == pytest.approx(wasserstein, abs=0.05)
+        assert (one.p < DRIFT_RULE.false_alarms) == (p < DRIFT_RULE.false_alarms), one.name
+    assert found[SULFUR].drifted and corrected[SULFUR] < DRIFT_RULE.false_alarms
 
 
 def test_quiet_days_raise_no_alarm(wines: tuple[np.ndarray, np.ndarray, Model, Profile]) -> None:
