@@ -111,6 +111,9 @@ bench-changes: $(INSTALLED)  ## Check each of 100,000 answers while the champion
 bench-peers: $(INSTALLED)  ## Compare its speed with that of MLServer, installed for the purpose
 	@$(PYTHON) -m bench.peers
 
+screenshots: $(INSTALLED) $(TOOLS)  ## Take the pictures of README and docs anew, from a stack of its own
+	@$(PYTHON) -m bench.screenshots
+
 lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt, and package.json into package-lock.json
 	@$(VENV)/bin/uv pip compile requirements/dev.in --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.txt
@@ -143,5 +146,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env env-example down status logs run monitor data data-log check check-data check-model lint test test-unit coverage test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-changes bench-peers lock clean
+.PHONY: help up env env-example down status logs run monitor data data-log check check-data check-model lint test test-unit coverage test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-changes bench-peers screenshots lock clean
 .DEFAULT_GOAL := help

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
@@ -24,6 +23,7 @@ SIZE = {"width": 1280, "height": 720}
 AIRFLOW = {"graph": "Airflow_dags_success_graph.png", "grid": "Airflow_dags_success_table.png"}
 VIEWS = ("predict", "model", "monitoring", "experiments", "service")
 WIDTH, LINE, MARGIN = 920, 19, 16  # pixels
+PATIENCE = 300_000  # milliseconds
 REST = 6  # seconds that the last line stands before the picture begins anew
 
 Shown = list[tuple[float, str]]  # lines, each with the second at which it came
@@ -96,7 +96,7 @@ def take_airflow(settings: StackSettings) -> None:
         run = next(iter(airflow.runs()))
     with open_page() as page:
         page.set_viewport_size(SIZE)
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(PATIENCE)
         page.goto(url, wait_until="networkidle")
         page.get_by_role("textbox", name="username").fill(settings.airflow_user)
         page.locator("input[type=password]").fill(settings.airflow_password.get_secret_value())
@@ -105,7 +105,7 @@ def take_airflow(settings: StackSettings) -> None:
         for view, file in AIRFLOW.items():
             page.evaluate(f"localStorage.setItem('default_dag_view', '\"{view}\"')")
             page.goto(f"{url}/dags/{DAG}/runs/{run}")
-            expect(page.get_by_text("update_model").first).to_be_visible(timeout=60_000)
+            expect(page.get_by_text("update_model").first).to_be_visible(timeout=PATIENCE)
             settle(page)
             page.screenshot(path=FOLDER / file)
 
@@ -116,8 +116,8 @@ def take_page(settings: StackSettings) -> None:
         page.set_viewport_size(SIZE)
         for view in VIEWS:
             page.goto(f"http://127.0.0.1:{settings.front_port}/{view}")
-            expect(page.get_by_test_id("stStatusWidget")).to_be_hidden(timeout=60_000)
-            expect(page.get_by_role("heading").first).to_be_visible(timeout=60_000)
+            expect(page.get_by_test_id("stStatusWidget")).to_be_hidden(timeout=PATIENCE)
+            expect(page.get_by_role("heading").first).to_be_visible(timeout=PATIENCE)
             settle(page)
             page.screenshot(path=FOLDER / f"page-{view}.png")
 
