@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from html import escape
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from local.airflow_client import DAG, Airflow
 from local.env import read_env
@@ -19,7 +19,7 @@ from tests.support.newcomer import open_page
 from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
 
 FOLDER = PROJECT / "assets" / "img"
-SIZE = {"width": 1280, "height": 720}
+SIZE: ViewportSize = {"width": 1280, "height": 720}
 AIRFLOW = {"graph": "Airflow_dags_success_graph.png", "grid": "Airflow_dags_success_table.png"}
 VIEWS = ("predict", "model", "monitoring", "experiments", "service")
 WIDTH, LINE, MARGIN = 920, 19, 16  # pixels

@@ -127,7 +127,7 @@ def test_each_wine_of_each_route_is_logged_as_it_was_sent_and_answered(
 
 
 def read_with_duckdb(bucket: Bucket, folder: Path) -> set[str]:
-    """Return the ids that the documented line of DuckDB reads from a copy of the log; its way to S3 is no part of it."""
+    """Return the ids that the documented line of DuckDB reads, from a copy of the log in place of S3."""
     for key in bucket.list("predictions/"):
         (folder / key).parent.mkdir(parents=True, exist_ok=True)
         (folder / key).write_bytes(bucket.get(key))
