@@ -65,7 +65,7 @@ class Pointer:
 
     def to_yaml(self) -> str:
         """Return the text of the ``.dvc`` file."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        return yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
     @classmethod
     def from_dict(cls, content: Any) -> "Pointer":
@@ -171,6 +171,14 @@ class _PlainLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases have no place in a .dvc file")
         return super().compose_node(parent, index)
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML that DVC reads as it was meant: what YAML 1.2 takes for a number, and PyYAML does not, is quoted as text."""
+
+
+_NUMBER = re.compile(r"(?:[-+]?[0-9._]+(?:[eE][-+]?[0-9]+)?|[-+]?0[box][0-9a-fA-F_]+)$")
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
 
 
 def _check_md5(md5: Any) -> None:

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
+from dvc.utils.serialize import parse_yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -93,6 +94,15 @@ def test_no_listing_fails_but_by_being_rejected(content: Any, noise: bytes) -> N
             read_listing(text, FEW)
         except IntegrityError:
             pass
+
+
+@given(st.one_of(st.from_regex(r"[0-9][0-9e]{10}[0-9]", fullmatch=True), st.from_regex(r"[-+0-9._eoxb]{1,12}")))
+@example("10e999999999")
+@example("0o17")
+def test_dvc_reads_each_text_of_meta_as_that_text(text: str) -> None:
+    pointer = Pointer("a" * 32, "release", meta={"git_diff": text})
+    assert parse_yaml(pointer.to_yaml(), "a.dvc")["meta"]["git_diff"] == text
+    assert Pointer.from_yaml(pointer.to_yaml()) == pointer
 
 
 def test_the_id_is_the_start_of_the_md5() -> None:
