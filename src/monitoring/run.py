@@ -41,35 +41,43 @@ def _guard(registry: Registry, day: date, notes: tuple[str, ...]) -> dict[str, A
     faults = Faults()
     try:
         verdict = guard.judge(registry, day, faults)
-        guarded = verdict.describe(_roll_back(registry, verdict)) if verdict else None
+        guarded = verdict.describe(_act(registry, verdict, day)) if verdict else None
     except (IntegrityError, MissingError, RegistryError) as error:
         return {"notes": (*notes, f"{CANNOT_JUDGE}: {error}")}
     return {"guard": guarded, "notes": (*notes, *(f"the guard did not read {fault}" for fault in faults.told))}
 
 
-def _roll_back(registry: Registry, verdict: guard.Verdict) -> bool:
-    """Take a worse champion back where the guard may; says whether it did.
+def _act(registry: Registry, verdict: guard.Verdict, day: date) -> bool:
+    """Tell of a worse champion, and take it back where the guard may; says whether it did.
+
+    It is told first: a run that was killed after the roll-back would find a good champion, and never tell.
 
     Raises:
         RegistryError: a person was first.
 
     """
-    if not verdict.is_worse or read_settings(MonitoringSettings).guard != "rollback":
+    if not verdict.is_worse:
         return False
-    guard.roll_back(registry, verdict)
-    return True
+    may = read_settings(MonitoringSettings).guard == "rollback"
+    what = f"{verdict.to_text()}; the guard takes it back" if may else verdict.to_text()
+    command = f"python -m src.registry {'history --last 2' if may else 'rollback'}"
+    alerts.raise_alert(alerts.GUARD, what, _start(day), command)
+    if may:
+        guard.roll_back(registry, verdict)
+    return may
 
 
 def _alert(figures: DayFigures, day: date) -> None:
-    """Tell of drift and of a worse champion, or that they are over; a day without rows says nothing of drift."""
-    since = datetime.combine(day, time(), UTC)
-    if figures.guard and figures.guard.is_worse:
-        command = "history --last 2" if figures.guard.rolled_back else "rollback"
-        alerts.raise_alert(alerts.GUARD, figures.guard.told, since, f"python -m src.registry {command}")
-    elif not any(note.startswith(CANNOT_JUDGE) for note in figures.notes):
+    """Tell of drift, and what is over; a day without rows says nothing of drift."""
+    is_worse = figures.guard and figures.guard.is_worse
+    if not is_worse and not any(note.startswith(CANNOT_JUDGE) for note in figures.notes):
         alerts.clear(alerts.GUARD)
     if figures.drift and figures.drift.alarms:
         what = f"{', '.join(figures.drift.alarms)} drifted from what release {figures.release} was trained on"
-        alerts.raise_alert(alerts.DRIFT, what, since, f"python -m src.monitoring run --date {day}")
+        alerts.raise_alert(alerts.DRIFT, what, _start(day), f"python -m src.monitoring run --date {day}")
     elif figures.drift:
         alerts.clear(alerts.DRIFT)
+
+
+def _start(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

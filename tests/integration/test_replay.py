@@ -1,24 +1,29 @@
 """What live traffic says comes back into the decision: the replay before a promotion, and the guard after it."""
 
+import signal
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from src.config import PARAMETERS, SPLIT, ReplayRule
+from src.config import PARAMETERS, PROJECT, SPLIT, ReplayRule
 from src.core import dataset
 from src.core.pointer import Pointer, Split
 from src.core.prediction_record import FIELDS
 from src.core.replay import Wines, replay
 from src.errors import RegistryError
 from src.monitoring import guard
+from src.monitoring.run import run as monitor
 from src.pipeline import run, steps
 from src.registry import ROLLBACK, Registry
 from src.storage.bucket import Bucket
 from src.storage.prediction_log import Faults
 from tests.conftest import committed_data
 from tests.support import traffic
+from tests.support.webhook import webhook
 
 
 @pytest.fixture
@@ -131,6 +136,42 @@ def test_the_guard_takes_a_worse_release_back_once_and_no_run_promotes_it_again(
     assert guard.judge(registry, today(), faults) is None
     assert registry.is_rolled_back(worse[0].id)
     assert faults.count == 0
+
+
+DIE_AT_THE_ROLL_BACK = """
+import os, signal, sys
+from datetime import date
+from src.monitoring.run import run
+from src.registry import Registry
+from src.storage.bucket import Bucket
+
+def die(request, **_):
+    if "/registry/current.dvc" in request.url:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+bucket = Bucket.from_environment()
+bucket.client.meta.events.register("before-send.s3.PutObject", die)
+run(Registry(bucket), date.fromisoformat(sys.argv[1]))
+"""
+
+
+def test_what_the_guard_does_is_told_once_though_it_was_killed_at_it(
+    registry: Registry, worse: tuple[Pointer, Split], wines: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.promote(worse[0], "promoted by hand", "test", {})
+    logged = traffic.answer(registry.load(worse[0]), worse[0].id, wines)
+    traffic.send(registry.bucket, logged)
+    traffic.label(registry.bucket, logged, wines)
+    monkeypatch.setenv("GUARD", "rollback")
+    with webhook() as receiver:
+        monkeypatch.setenv("ALERT_URLS", receiver.url)
+        command = [sys.executable, "-c", DIE_AT_THE_ROLL_BACK, str(today())]
+        assert subprocess.run(command, cwd=PROJECT, capture_output=True).returncode == -signal.SIGKILL
+        assert receiver.titles == ["wine: guard"] and "the guard takes it back" in receiver.posts[0]["message"]
+        assert registry.history()[-1].release == worse[0].id
+        kept = monitor(registry, today())
+        assert kept.guard and kept.guard.rolled_back and registry.history()[-1].kind == ROLLBACK
+        assert receiver.titles.count("wine: guard") == 1
 
 
 def test_the_guard_leaves_a_release_alone_that_is_not_worse(
