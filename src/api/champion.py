@@ -116,6 +116,7 @@ class Champion:
         """
         self.live: LiveRelease | None = None
         self.on_reject: Callable[[], None] = lambda: None
+        self.on_take: Callable[[str], None] = lambda _: None  # is told the release that serves from now on
         self._status = PollStatus()
         self._connect = connect
         self._cache = cache
@@ -150,6 +151,7 @@ class Champion:
         except StackError as error:
             log.warning("release on disk is rejected: %s", error)
         else:
+            self.on_take(self.live.id)
             log.info("release %s restored from disk", self.live.id)
 
     def poll(self) -> None:
@@ -211,6 +213,7 @@ class Champion:
         if self.live is None or self.live.id != live.id:
             log.info("release %s replaces %s", live.id, self.live.id if self.live else "nothing")
         self.live, self._etag = live, etag
+        self.on_take(live.id)
         return None
 
     def _find_kept(self, pointer: Pointer) -> LiveRelease | None:
