@@ -1,0 +1,9 @@
+"""Experiments: what the search tried."""
+
+import streamlit as st
+from words import say
+
+
+def show() -> None:
+    """Draw the view."""
+    st.title(say("nav_experiments"))

@@ -1,0 +1,9 @@
+"""Monitoring: what live wines look like."""
+
+import streamlit as st
+from words import say
+
+
+def show() -> None:
+    """Draw the view."""
+    st.title(say("nav_monitoring"))
