@@ -1,5 +1,6 @@
 """``GET /activity``: what all workers did in the last hour, and which release each of them serves."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -61,7 +62,7 @@ def activity(request: Request) -> Activity:
     """Show what the service did in the last hour: rate, times, classes, and which release each worker serves."""
     telemetry: Telemetry = request.app.state.telemetry
     hour: LastHour = request.app.state.last_hour
-    moments = hour.read()
+    moments = hour.read(int(time.time()))
     (start, before), (now, after) = moments[0], moments[-1]
     requests, times = (_subtract(after, before, kind) for kind in (REQUESTS, LATENCY))
     routes = [_describe(route, requests, times) for route in {name.rpartition(" ")[0] for name in requests}]
@@ -76,6 +77,18 @@ def activity(request: Request) -> Activity:
             Worker(worker=worker, process=pid, release=release) for worker, pid, release in telemetry.list_workers()
         ],
     )
+
+
+def find_quantile(counts: Sequence[int], share: float) -> float | None:
+    """Return where this share of the times ends, as if those between two bounds were spread evenly."""
+    left = sum(counts) * share
+    if not left:
+        return None
+    for count, low, high in zip(counts, (0.0, *SECONDS), SECONDS, strict=False):
+        if left <= count:
+            return round(low + (high - low) * left / count, 6)
+        left -= count
+    return SECONDS[-1]
 
 
 def _list_minutes(moments: Sequence[tuple[int, Totals]]) -> list[Minute]:
@@ -102,25 +115,13 @@ def _describe(route: str, requests: Counter[str], times: Counter[str]) -> RouteA
         requests=sum(statuses.values()),
         rejected=sum(number for status, number in statuses.items() if status.startswith("4")),
         failed=sum(number for status, number in statuses.items() if status.startswith("5")),
-        median_seconds=_find_quantile(counts, 0.5),
-        p99_seconds=_find_quantile(counts, 0.99),
+        median_seconds=find_quantile(counts, 0.5),
+        p99_seconds=find_quantile(counts, 0.99),
     )
 
 
 def _is_of(route: str, name: str) -> bool:
     return name.rpartition(" ")[0] == route
-
-
-def _find_quantile(counts: Sequence[int], share: float) -> float | None:
-    """Return where this share of the times ends, as if those between two bounds were spread evenly."""
-    left = sum(counts) * share
-    if not left:
-        return None
-    for count, low, high in zip(counts, (0.0, *SECONDS), SECONDS, strict=False):
-        if left <= count:
-            return round(low + (high - low) * left / count, 6)
-        left -= count
-    return SECONDS[-1]
 
 
 def _spell(seconds: int) -> datetime:

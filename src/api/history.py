@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
 
 from src.api.reading import PROBLEMS, WITH_NONE, read, show
 from src.api.schemas import ID
@@ -45,18 +46,28 @@ DECISION_EXAMPLE = {
 router = APIRouter(tags=["About"])
 
 
-@router.get("/history", responses=PROBLEMS | show([PROMOTION_EXAMPLE]))
+class History(BaseModel):
+    """Changes of champion."""
+
+    promotions: list[Promotion] = Field(description="Oldest first", examples=[[PROMOTION_EXAMPLE]])
+
+
+@router.get("/history", responses=PROBLEMS)
 async def history(
     last: Annotated[int, Query(ge=1, le=100, description="So many of them, the latest")] = 20,
-) -> list[Promotion]:
-    """Show changes of champion, oldest first: who replaced whom, when, why, by whom, and with which figures."""
-    return await read(lambda: read_history(Reader.from_environment(), last))
+) -> History:
+    """Show changes of champion: who replaced whom, when, why, by whom, and with which figures."""
+    return await read(_read_history, last)
 
 
 @router.get("/decision", responses=WITH_NONE | show(DECISION_EXAMPLE))
 async def decision() -> RunDecision:
     """Show what the last daily run decided, challenger beside champion, whether it promoted or not."""
     return await read(_read_decision)
+
+
+def _read_history(last: int) -> History:
+    return History(promotions=read_history(Reader.from_environment(), last))
 
 
 def _read_decision() -> RunDecision:

@@ -40,24 +40,21 @@ class LastHour:
             with suppress(asyncio.CancelledError):
                 await task
 
-    def read(self) -> list[tuple[int, Totals]]:
+    def read(self, now: int) -> list[tuple[int, Totals]]:
         """Return the seconds since 1970 and the totals of then, oldest first; the last are those of now."""
         kept = self._kept
         if self._folder:
             kept = {int(path.name): path.read_bytes() for path in self._folder.iterdir() if path.name.isdecimal()}
-        now = int(time.time())
         recent = [(when, orjson.loads(kept[when])) for when in sorted(kept) if now - MINUTES * MINUTE <= when < now]
         return [*recent, (now, self._total())]
 
-    async def _watch(self) -> None:
-        while True:
-            try:
-                self._take(int(time.time()))
-            except OSError as error:
-                log.warning("what the last minute counted could not be kept: %s", error)
-            await asyncio.sleep(MINUTE - time.time() % MINUTE)
+    def take(self, now: int) -> None:
+        """Keep the totals of now, where no worker has kept those of this minute, and forget what is older than an hour.
 
-    def _take(self, now: int) -> None:
+        Raises:
+            OSError: the folder takes nothing.
+
+        """
         content, oldest = orjson.dumps(self._total()), now - (MINUTES + 1) * MINUTE
         if self._folder is None:
             self._kept = {when: one for when, one in self._kept.items() if when >= oldest} | {now: content}
@@ -71,3 +68,11 @@ class LastHour:
         for path in known:
             if int(path.name) < oldest:
                 path.unlink(missing_ok=True)
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                self.take(int(time.time()))
+            except OSError as error:
+                log.warning("what the last minute counted could not be kept: %s", error)
+            await asyncio.sleep(MINUTE - time.time() % MINUTE)

@@ -73,6 +73,12 @@ class Alert(BaseModel):
     over: datetime | None = Field(description="When it ended, until that was told", examples=[None])
 
 
+class Alerts(BaseModel):
+    """The problems that are known."""
+
+    alerts: list[Alert]
+
+
 @router.get("/monitoring", responses=WITH_NONE | show(EXAMPLE))
 async def monitoring(
     day: Annotated[date | None, Query(alias="date", description="A day (UTC); else the latest")] = None,
@@ -90,7 +96,7 @@ async def days(
 
 
 @router.get("/alerts", responses=PROBLEMS)
-async def alerts() -> list[Alert]:
+async def alerts() -> Alerts:
     """Show the problems that the stack knows of: failed runs, drift, a champion that labels call worse."""
     return await read(_read_alerts)
 
@@ -128,9 +134,9 @@ def _describe(day: DayFigures) -> MeasuredDay:
     )
 
 
-def _read_alerts() -> list[Alert]:
+def _read_alerts() -> Alerts:
     known = known_alerts.read_known(Reader.from_environment())
-    return [Alert(kind=kind, **problem.model_dump(exclude={"format"})) for kind, problem in known.items()]
+    return Alerts(alerts=[Alert(kind=kind, **one.model_dump(exclude={"format"})) for kind, one in known.items()])
 
 
 def _find_latest(reader: Reader) -> str:

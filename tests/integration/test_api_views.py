@@ -52,7 +52,7 @@ def empty(store: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_the_history_has_each_change_with_its_reason_and_figures(lived_in: LivedIn) -> None:
-    told = lived_in.get("/history").json()
+    told = lived_in.get("/history").json()["promotions"]
     assert told == [event.model_dump(mode="json") for event in Registry(lived_in.bucket).history()]
     assert [(one["replaced"], one["release"], one["kind"]) for one in told] == [
         (None, lived_in.replaced.id, PROMOTE),
@@ -60,7 +60,7 @@ def test_the_history_has_each_change_with_its_reason_and_figures(lived_in: Lived
     ]
     assert told[1]["reason"].startswith("better beyond chance on 292 wines: ")
     assert {"challenger", "champion", "low", "high"} <= told[1]["metrics"].keys()
-    assert lived_in.get("/history?last=1").json() == told[1:]
+    assert lived_in.get("/history?last=1").json() == {"promotions": told[1:]}
 
 
 def test_the_last_run_s_decision_is_told_where_it_promoted_nothing(lived_in: LivedIn) -> None:
@@ -105,7 +105,7 @@ def test_the_days_are_told_in_short_and_the_alert_that_one_of_them_raised(lived_
     assert (quiet["date"], quiet["rows"], quiet["drifted"]) == (str(QUIET), 250, [])
     assert quiet["performance"]["labelled"] == 250 and "Accuracy" in quiet["performance"]["measured"]
     assert (drifted["date"], drifted["drifted"][0]) == (str(DRIFTED), "total sulfur dioxide")
-    (alert,) = lived_in.get("/alerts").json()
+    (alert,) = lived_in.get("/alerts").json()["alerts"]
     assert alert["kind"] == "drift" and "total sulfur dioxide drifted" in alert["what"]
     assert alert["command"] == f"python -m src.monitoring run --date {DRIFTED}" and alert["over"] is None
 
@@ -139,7 +139,8 @@ def test_a_worker_that_replaced_another_tells_the_whole_hour(lived_in: LivedIn) 
 
 
 def test_where_the_bucket_holds_nothing_a_sentence_says_what_makes_it(empty: Empty) -> None:
-    assert empty.get("/history").json() == [] == empty.get("/alerts").json()
+    assert empty.get("/history").json() == {"promotions": []}
+    assert empty.get("/alerts").json() == {"alerts": []}
     assert empty.get("/monitoring/days").json() == {"days": [], "unread": []}
     wanted = {
         "/decision": "start one with: make run",
