@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from src import __version__
-from src.api import batch, labels, monitoring, predict, routes, v2
+from src.api import batch, explain, labels, monitoring, predict, profile, routes, v2
 from src.api.champion import Champion
 from src.api.document import complete_document
 from src.api.keys import Keys, RequireKey
@@ -61,7 +61,10 @@ app.add_middleware(RequireKey)
 app.add_middleware(Requests)
 app.add_middleware(Cors)
 app.include_router(v2.router)  # first, as the router looks in this order
-for router in (predict.router, batch.router, labels.router, routes.router, monitoring.router, routes.probes):
+for router in (
+    *(predict.router, batch.router, explain.router, labels.router),
+    *(routes.router, profile.router, monitoring.router, routes.probes),
+):
     app.include_router(router)
 tell_problems(app)
 complete_document(app)
