@@ -63,9 +63,9 @@ def _draw_feature(feature: wine.Feature, quantiles: list[float]) -> None:
 def _tell_place(feature: wine.Feature, value: float, quantiles: list[float]) -> None:
     lowest, highest = (wine.show_number(feature, feature[end]) for end in ("minimum", "maximum"))
     if not feature["lowest"] <= value <= feature["highest"]:
-        st.caption(say("impossible", lowest=f"{feature['lowest']:g}", highest=f"{feature['highest']:g}"))
+        st.markdown(say("impossible", lowest=f"{feature['lowest']:g}", highest=f"{feature['highest']:g}"))
     elif not feature["minimum"] <= value <= feature["maximum"]:
-        st.caption(say("unusual", lowest=lowest, highest=highest))
+        st.markdown(say("unusual", lowest=lowest, highest=highest))
     else:
         place = wine.place(quantiles, value) if quantiles else ""
         st.caption(" · ".join(filter(None, (f"{lowest} – {highest}", place))))

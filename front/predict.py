@@ -38,7 +38,7 @@ def _draw(release: Mapping[str, Any], profile: Mapping[str, list[float]]) -> Non
     _draw_head(release["features"])
     left, right = st.columns([2.15, 1], gap="large")
     lower = st.container()
-    with right:  # first, as it is what a person waits for
+    with right.container(key="answer"):  # first, as it is what a person waits for
         found = _draw_answer(release)
     with left:
         inputs.draw(release["features"], profile)
