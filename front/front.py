@@ -1,5 +1,6 @@
 """The page: ``streamlit run ./front/front.py``. It talks to the API over HTTP and to nothing else."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import experiments
@@ -12,6 +13,8 @@ import streamlit as st
 from api import ApiProblem, ask, read_release
 from words import choose_language, say
 
+STYLE = Path(__file__).with_name("style.css")
+ICON = "🍷"
 SIDEBAR = 230  # pixels
 POLL = 2.0  # seconds between two looks at the API's health, and at which release serves
 VIEWS = {
@@ -30,7 +33,8 @@ def main() -> None:
     release = find_release()
     st.session_state["table"] = release.get("name", "wine")
     title = release.get("title") or say("title")
-    st.set_page_config(page_title=title, layout="wide", initial_sidebar_state=SIDEBAR)
+    st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state=SIDEBAR)
+    st.html(STYLE)
     chosen = st.navigation(
         [
             st.Page(show, title=say(f"nav_{name}"), icon=icon, url_path=name, default=name == "predict")

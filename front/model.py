@@ -10,6 +10,7 @@ from charts import draw_calibration, draw_confusion, draw_metrics, show_chart
 from told import (
     NOTHING,
     ask_if_any,
+    attempt,
     explain_metric,
     keep_fresh,
     name_feature,
@@ -36,7 +37,6 @@ def show() -> None:
 
 def _draw() -> None:
     release = ask("GET", "/release")
-    events = ask("GET", "/history")["promotions"]
     promotion = release["meta"].get("promotion", {})
     st.markdown(
         say("model_serves", release=release["id"], model=release["model"], time=spell_time(promotion["time"]))
@@ -46,11 +46,11 @@ def _draw() -> None:
     _show_metrics(release, promotion)
     quality, history, last_run, origin, card = st.tabs([say(f"model_{name}") for name in TABS])
     with quality:
-        _show_quality(release)
+        attempt(_show_quality, release)
     with history:
-        _show_history(events)
+        attempt(_show_history)
     with last_run:
-        _show_decision()
+        attempt(_show_decision)
     with origin:
         _show_origin(release)
     with card:
@@ -67,10 +67,7 @@ def _show_metrics(release: Mapping[str, Any], promotion: Mapping[str, Any]) -> N
 
 
 def _show_quality(release: Mapping[str, Any]) -> None:
-    found = ask_if_any("/release/evaluation")
-    if found is None:
-        show_nothing("evaluation_none")
-        return
+    found = ask("GET", "/release/evaluation")
     target = name_target(release)
     left, right = st.columns(2)
     hits = sum(row[place] for place, row in enumerate(found["confusion"]))
@@ -100,7 +97,8 @@ def _describe_classes(found: Mapping[str, Any], target: str) -> Sequence[dict[st
     ]
 
 
-def _show_history(events: Sequence[Mapping[str, Any]]) -> None:
+def _show_history() -> None:
+    events = ask("GET", "/history")["promotions"]
     if not events:
         show_nothing("history_none")
         return

@@ -18,12 +18,17 @@ def keep_fresh(draw: Callable[[], None], seconds: float) -> None:
 
     @st.fragment(run_every=seconds)
     def part() -> None:
-        try:
-            draw()
-        except ApiProblem as problem:
-            st.error(str(problem), icon=":material/cloud_off:")
+        attempt(draw)
 
     part()
+
+
+def attempt(draw: Callable[..., None], *arguments: Any) -> None:
+    """Draw a part of the page; where the API gives no answer, say so in its place."""
+    try:
+        draw(*arguments)
+    except ApiProblem as problem:
+        st.error(str(problem), icon=":material/cloud_off:")
 
 
 def ask_if_any(path: str, **parameters: Any) -> dict[str, Any] | None:

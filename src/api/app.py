@@ -9,7 +9,20 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from src import __version__
-from src.api import activity, batch, evaluation, experiments, history, labels, monitoring, predict, routes, v2
+from src.api import (
+    activity,
+    batch,
+    evaluation,
+    experiments,
+    explain,
+    history,
+    labels,
+    monitoring,
+    predict,
+    profile,
+    routes,
+    v2,
+)
 from src.api.champion import Champion
 from src.api.document import complete_document
 from src.api.keys import Keys, RequireKey
@@ -65,8 +78,9 @@ app.add_middleware(RequireKey)
 app.add_middleware(Requests)
 app.add_middleware(Cors)
 app.include_router(v2.router)  # first, as the router looks in this order
-ABOUT = (routes, evaluation, history, experiments, monitoring, activity)
-for router in (predict.router, batch.router, labels.router, *(module.router for module in ABOUT), routes.probes):
+ANSWERS = (predict, batch, explain, labels)
+ABOUT = (routes, profile, evaluation, history, experiments, monitoring, activity)
+for router in (*(module.router for module in (*ANSWERS, *ABOUT)), routes.probes):
     app.include_router(router)
 tell_problems(app)
 complete_document(app)

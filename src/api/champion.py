@@ -19,6 +19,7 @@ import numpy as np
 
 from src.api.sandbox import try_release
 from src.config import MAX_POINTER_BYTES, RELEASE_LIMITS
+from src.core.linear import Linear
 from src.core.onnx_model import PredictRow
 from src.core.pointer import Pointer
 from src.core.release import Files, Provenance, Release
@@ -69,6 +70,12 @@ class LiveRelease:
     def ranges(self) -> list[tuple[float, float]]:
         """Return the lowest and highest value that training saw of each feature."""
         return [(feature.minimum, feature.maximum) for feature in self.release.provenance.features]
+
+    @cached_property
+    def linear(self) -> Linear | None:
+        """Return the weights of a linear model; None of another."""
+        seen = [(feature.minimum, feature.median, feature.maximum) for feature in self.release.provenance.features]
+        return Linear.read(self.release.model, np.array(seen).T)
 
     @cached_property
     def promoted_at(self) -> float | None:

@@ -1,24 +1,17 @@
 """``GET /release/evaluation``: the live release on the rows that were held out, answered anew by the served file."""
 
-import io
-
 import numpy as np
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from src.api.champion import LiveRelease
-from src.api.reading import WITH_NONE, read
+from src.api.profile import read_rows
+from src.api.reading import PROBLEMS
 from src.api.routes import Live
 from src.api.schemas import ID
-from src.config import Limits
-from src.core.pointer import Pointer
 from src.core.profile import calibrate
-from src.core.wine import CLASSES, FEATURES, TARGET
-from src.errors import IntegrityError
-from src.storage.bucket import read_files
-from src.storage.reader import Reader
-
-LIMITS = Limits(files=1, size=16 * 2**20)  # some 200,000 rows
+from src.core.wine import CLASSES
 
 _CONFUSION = [[10 * (row == column) + 1 for column in range(len(CLASSES))] for row in range(len(CLASSES))]
 router = APIRouter(tags=["About"])
@@ -41,14 +34,14 @@ class Evaluation(BaseModel):
     calibration: list[CalibrationBin] = Field(description="By ascending confidence")
 
 
-@router.get("/release/evaluation", responses=WITH_NONE)
+@router.get("/release/evaluation", responses=PROBLEMS)
 async def evaluation(live: Live) -> Evaluation:
     """Show the confusion matrix and the calibration of what is serving, on the rows that were held out."""
-    return await read(_evaluate, live)
+    return await run_in_threadpool(_evaluate, live)
 
 
 def _evaluate(live: LiveRelease) -> Evaluation:
-    values, truth = read_table(Reader.from_environment(), Pointer.from_out(live.release.provenance.test))
+    values, truth = read_rows(live, "test")
     labels, probabilities = live.release.model.predict(values)
     classes = live.release.provenance.classes
     places = {label: place for place, label in enumerate(classes)}
@@ -67,22 +60,3 @@ def _evaluate(live: LiveRelease) -> Evaluation:
             for confidence, accuracy in zip(found.confidence, found.accuracy, strict=True)
         ],
     )
-
-
-def read_table(reader: Reader, pointer: Pointer) -> tuple[np.ndarray, np.ndarray]:
-    """Return the features (rows, features) and the true classes (rows,) of a table that the pipeline wrote.
-
-    Raises:
-        MissingError: the bucket lacks it.
-        IntegrityError: it was altered, is too large, or is no such table.
-
-    """
-    ((name, content),) = read_files(reader.get, pointer, LIMITS)
-    header, _, rows = content.partition(b"\n")
-    names = header.decode(errors="replace").strip().split(",")
-    try:
-        table = np.loadtxt(io.BytesIO(rows), delimiter=",", ndmin=2)
-        values = table[:, [names.index(feature.name) for feature in FEATURES]]
-        return values, table[:, names.index(TARGET)].astype(int)
-    except (ValueError, IndexError) as error:
-        raise IntegrityError(f"{name} is not a table of {TARGET}: {error}") from error
