@@ -59,7 +59,7 @@ def draw_metrics(rows: Sequence[Mapping[str, Any]], when: str) -> Any:
     """Return each metric (of columns "metric", "value", "release", "time") over the promotions."""
     table = pd.DataFrame(rows)
     base = alt.Chart(table).encode(
-        x=alt.X("time:N", title=when, sort=None, axis=alt.Axis(labelAngle=0, labelLimit=90)),
+        x=alt.X("time:T", title=when, scale=alt.Scale(type="utc"), axis=alt.Axis(grid=False, tickCount=6)),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
         color=alt.Color(
             "metric:N",
@@ -79,7 +79,6 @@ def draw_trials(rows: Sequence[Mapping[str, Any]], across: str, up: str) -> Any:
             x=alt.X("x:Q", title=across, scale=alt.Scale(zero=False), axis=alt.Axis(grid=False)),
             y=alt.Y("y:Q", title=up, scale=alt.Scale(zero=False)),
             color=alt.Color("model:N", scale=alt.Scale(range=SCHEME), legend=alt.Legend(title=None, orient="top")),
-            shape=alt.Shape("model:N", legend=None),
             tooltip=[alt.Tooltip(f"{name}:N", title=" ") for name in ("task", "model", "parameters")],
         )
         .properties(height=320)

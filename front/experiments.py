@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 from api import ApiProblem, ask, read_release
 from charts import draw_confusion, draw_trials, show_chart
-from told import ask_if_any, keep_fresh, name_metric, name_target, show_nothing, show_table, spell_time
+from told import NOTHING, ask_if_any, keep_fresh, name_metric, name_target, show_nothing, show_table, spell_time
 from words import say
 
 FRESH = 30.0  # seconds
@@ -63,7 +63,7 @@ def _is_serving(trial: Trial, serving: Mapping[str, Any]) -> bool:
 
 
 def _show_leaderboard(trials: Sequence[Trial], metric: str, serving: Mapping[str, Any]) -> None:
-    st.subheader(say("leaderboard"))
+    st.header(say("leaderboard"))
     varied = _find_varied(trials)
     columns: dict[str, Any] = {
         say(f"part_{part}"): st.column_config.NumberColumn(format="%.3f", help=say(f"part_{part}_help"))
@@ -108,7 +108,7 @@ def _show_scatter(trials: Sequence[Trial], metric: str) -> None:
 
 
 def _show_trial(trials: Sequence[Trial], classes: Sequence[int], serving: Mapping[str, Any]) -> None:
-    st.subheader(say("one_trial"))
+    st.header(say("one_trial"))
     by_task = {trial["task"]: trial for trial in trials}
     trial = by_task[st.selectbox(say("trial"), list(by_task), key="trial")]
     left, right = st.columns(2)
@@ -145,4 +145,4 @@ def _find_varied(trials: Sequence[Trial]) -> set[str]:
 
 def _spell_parameters(trial: Trial, names: Any) -> str:
     told = [(name, value) for name, value in trial["parameters"].items() if name in names]
-    return ", ".join(f"{name} = {value if isinstance(value, str) else json.dumps(value)}" for name, value in told)
+    return ", ".join(f"{name} = {NOTHING if value is None else value}" for name, value in told)

@@ -72,15 +72,15 @@ def _show_quality(release: Mapping[str, Any]) -> None:
     left, right = st.columns(2)
     hits = sum(row[place] for place, row in enumerate(found["confusion"]))
     with left:
-        st.subheader(say("confusion"))
+        st.header(say("confusion"))
         labels = say("confusion_true", target=target), say("confusion_predicted", target=target)
         about = say("confusion_about", rows=found["rows"], hits=hits)
         show_chart(draw_confusion(found["confusion"], found["classes"], *labels), about)
     with right:
-        st.subheader(say("calibration"))
+        st.header(say("calibration"))
         chart = draw_calibration(found["calibration"], say("calibration_sure"), say("calibration_right"))
         show_chart(chart, say("calibration_about", bins=len(found["calibration"])))
-    st.subheader(say("by_class"))
+    st.header(say("by_class"))
     show_table(list(_describe_classes(found, target)))
 
 
@@ -102,9 +102,10 @@ def _show_history() -> None:
     if not events:
         show_nothing("history_none")
         return
-    known = {event["release"]: event["metrics"].get("challenger", {}) for event in events if event["metrics"]}
+    known = {event["replaced"]: event["metrics"]["champion"] for event in events if "champion" in event["metrics"]}
+    known |= {event["release"]: event["metrics"]["challenger"] for event in events if "challenger" in event["metrics"]}
     rows = [
-        {"time": spell_time(event["time"])[:16], "metric": name_metric(name), "value": value}
+        {"time": event["time"], "metric": name_metric(name), "value": value}
         for event in events
         for name, value in known.get(event["release"], {}).items()
     ]
@@ -149,7 +150,7 @@ def _show_origin(release: Mapping[str, Any]) -> None:
     left, right = st.columns(2)
     for column, title in ((left, "parameters"), (right, "libraries")):
         with column:
-            st.subheader(say(title))
+            st.header(say(title))
             rows = [{say("name"): name, say("value"): _spell(value)} for name, value in release[title].items()]
             show_table(rows)
 

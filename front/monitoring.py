@@ -96,7 +96,7 @@ def _show_drift(drift: Mapping[str, Any]) -> None:
     far = [name_feature(one["name"]) for one in features if one["drifted"]]
     left, right = st.columns([3, 2])
     with left:
-        st.subheader(say("drift"))
+        st.header(say("drift"))
         rows = [
             {
                 "name": name_feature(one["name"]),
@@ -108,7 +108,7 @@ def _show_drift(drift: Mapping[str, Any]) -> None:
         about = say("drift_found", names=", ".join(far)) if far else say("drift_none", count=len(features))
         show_chart(draw_distances(rows, say("drift_distance"), names), f"{about} {say('drift_about')}")
     with right:
-        st.subheader(say("mix"))
+        st.header(say("mix"))
         sides = {"expected": say("mix_expected"), "found": say("mix_found")}
         shares = [
             {"class": label, "of": name, "share": share}
@@ -120,7 +120,7 @@ def _show_drift(drift: Mapping[str, Any]) -> None:
 
 
 def _show_course(days: Sequence[Mapping[str, Any]]) -> None:
-    st.subheader(say("course"))
+    st.header(say("course"))
     names = say("day_expected"), say("day_measured")
     rows = []
     for day in days:
@@ -154,7 +154,7 @@ def _name_drifted(name: str) -> str:
 
 
 def _label() -> None:
-    st.subheader(say("label"))
+    st.header(say("label"))
     release = read_release()
     target = name_target(release)
     with st.form("label", border=True):

@@ -30,7 +30,7 @@ def _draw() -> None:
 
 
 def _show_parts(health: Mapping[str, Any]) -> None:
-    st.subheader(say("parts"))
+    st.header(say("parts"))
     parts = list(_list_parts(health))
     for column, (name, is_well, told) in zip(st.columns(len(parts)), parts, strict=True):
         with column.container(border=True, height="stretch"):
@@ -60,7 +60,7 @@ def _list_parts(health: Mapping[str, Any]) -> Iterator[Part]:
 
 def _show_hour(activity: Mapping[str, Any]) -> None:
     seconds = max(activity["seconds"], 1)
-    st.subheader(say("hour") if seconds >= 3540 else say("hour_part", minutes=max(seconds // 60, 1)))
+    st.header(say("hour") if seconds >= 3540 else say("hour_part", minutes=max(seconds // 60, 1)))
     routes = activity["routes"]
     predict: Mapping[str, Any] = next((one for one in routes if one["route"] == PREDICT), {})
     requests, failed = (sum(one[name] for one in routes) for name in ("requests", "failed"))
@@ -114,7 +114,7 @@ def _show_routes(routes: list[dict[str, Any]]) -> None:
 
 
 def _show_workers(activity: Mapping[str, Any]) -> None:
-    st.subheader(say("workers"))
+    st.header(say("workers"))
     show_table(
         [
             {
