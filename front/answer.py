@@ -47,7 +47,7 @@ def show_grade(answers: Mapping[str, Answer], release: Mapping[str, Any]) -> Non
             for label, p in answer["probabilities"].items()
         ]
     )
-    told = "; ".join(f"{who}: {describe(answer, release)}" for who, answer in answers.items())
+    told = "; ".join(f"{row['of']}, {row['class']}: {row['text']}" for row in rows.to_dict("records"))
     st.altair_chart(draw_probabilities(rows, list(answers), say("alt_probabilities", told=told)), width="stretch")
 
 

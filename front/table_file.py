@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 from words import say
 
@@ -54,6 +55,7 @@ def read(content: bytes, release: Mapping[str, Any]) -> TableFile:
 
     """
     table, lines, faults = _split(content)
+    rows = len(lines) + len(faults)
     features, header = release["features"], table.column_names
     columns, target = _find_columns(header, features), _find_target(header, release["target"])
     numbers = np.stack([_to_numbers(table.column(column)) for column in columns], axis=1)
@@ -73,7 +75,7 @@ def read(content: bytes, release: Mapping[str, Any]) -> TableFile:
         truth=np.full(int(good.sum()), np.nan) if target is None else _to_numbers(table.column(target))[good],
         faults=pd.DataFrame(sorted(faults)[:SHOWN], columns=names),
         ignored=[name for place, name in enumerate(header) if place not in columns and place != target],
-        rows=int(lines[-1]) - 1 if len(lines) else len(faults),
+        rows=rows,
     )
 
 
@@ -84,14 +86,13 @@ def _split(content: bytes) -> tuple[pa.Table, np.ndarray, list[Fault]]:
         raise FileProblem(say("file_empty"))
     head = content.partition(b"\n")[0]
     separator = ";" if head.count(b";") > head.count(b",") else ","
-    left_out: list[int] = []
+    left_out: list[int] = []  # lines
     faults: list[Fault] = []
 
     def leave_out(row: Any) -> str:
         left_out.append(row.number)
-        if row.text.strip():
-            why = say("fault_cells", found=row.actual_columns, expected=row.expected_columns)
-            faults.append((row.number, "", row.text[:LONGEST], why))
+        why = say("fault_cells", found=row.actual_columns, expected=row.expected_columns)
+        faults.append((row.number, "", row.text[:LONGEST], why))
         return "skip"
 
     try:
@@ -109,7 +110,9 @@ def _split(content: bytes) -> tuple[pa.Table, np.ndarray, list[Fault]]:
     if not table.num_rows + len(faults):
         raise FileProblem(say("file_empty"))
     lines = np.arange(table.num_rows + len(left_out)) + FIRST_LINE
-    return table.rename_columns(header), np.delete(lines, np.array(left_out, int) - FIRST_LINE), faults
+    lines = np.delete(lines, np.array(left_out, int) - FIRST_LINE)
+    is_blank = np.logical_and.reduce([pc.equal(column, "").to_numpy() for column in table.columns])
+    return table.rename_columns(header).filter(pa.array(~is_blank)), lines[~is_blank], faults
 
 
 def _find_columns(header: Sequence[str], features: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support import tools
 from tests.support.throwaway import Checkout
@@ -23,7 +23,14 @@ def set_c(checkout: Checkout, value: float) -> None:
 
 @contextmanager
 def open_page(*flags: str) -> Iterator[Page]:
-    """Open a page in Chromium, which is started with ``flags`` too."""
+    """Open a page in a Chromium of its own, which is started with ``flags`` too."""
+    with open_browser(*flags) as browser:
+        yield browser.new_page()
+
+
+@contextmanager
+def open_browser(*flags: str) -> Iterator[Browser]:
+    """Start Chromium."""
     command = tools.find("chromium")
     assert command, "Chromium is not installed"
     arguments = ["--no-sandbox", "--disable-background-networking", *flags]
@@ -33,7 +40,7 @@ def open_page(*flags: str) -> Iterator[Page]:
             browser = playwright.chromium.launch(
                 executable_path=command[0], args=arguments, env=tools.browser_environment()
             )
-            yield browser.new_page()
+            yield browser
             browser.close()
 
 
