@@ -10,7 +10,6 @@ from told import (
     NOTHING,
     keep_fresh,
     name_feature,
-    name_metric,
     name_target,
     show_nothing,
     show_table,
@@ -20,7 +19,6 @@ from told import (
 from words import catalogue, say
 
 FRESH = 20.0  # seconds
-ACCURACY = "Accuracy"
 
 
 def show() -> None:
@@ -65,7 +63,7 @@ def _show_days() -> None:
 
 def _show_figures(figures: Mapping[str, Any]) -> None:
     performance = figures["performance"] or {}
-    expected, measured = performance.get("expected_accuracy"), performance.get("measured", {}).get(ACCURACY)
+    expected, measured = _find_accuracy(performance)
     drift = figures["drift"]
     alarms = [one for one in (*drift["features"], drift["mix"]) if one["drifted"]] if drift else None
     rows, labelled, first, second, third = st.columns([4, 5, 7, 6, 5])
@@ -124,33 +122,33 @@ def _show_course(days: Sequence[Mapping[str, Any]]) -> None:
     names = say("day_expected"), say("day_measured")
     rows = []
     for day in days:
-        performance = day["performance"] or {}
-        estimates = performance.get("expected_accuracy"), performance.get("measured", {}).get(ACCURACY)
-        for name, one in zip(names, estimates, strict=True):
+        for name, one in zip(names, _find_accuracy(day["performance"] or {}), strict=True):
             if one:
                 rows.append(
                     {"date": day["date"], "of": name} | {key: 100 * one[key] for key in ("value", "low", "high")}
                 )
     if rows:
-        show_chart(draw_days(rows, names, f"{name_metric(ACCURACY)}, %"), say("course_about"))
+        show_chart(draw_days(rows, names, say("course_accuracy")), say("course_about"))
     show_table([_describe_day(day) for day in reversed(days)])
 
 
+def _find_accuracy(performance: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return what is expected and what was measured; None where that cannot be told."""
+    measured = {name.lower(): one for name, one in performance.get("measured", {}).items()}
+    return performance.get("expected_accuracy"), measured.get("accuracy")
+
+
 def _describe_day(day: Mapping[str, Any]) -> dict[str, Any]:
-    drifted = day["drifted"]
-    told = NOTHING if drifted is None else ", ".join(_name_drifted(name) for name in drifted) or say("drift_nothing")
+    drifted = [*map(name_feature, day["drifted"] or ()), *([say("mix")] if day["mix_drifted"] else [])]
+    quiet = NOTHING if day["drifted"] is None else say("drift_nothing")
     return {
         say("day"): day["date"],
         say("day_rows"): day["rows"],
         say("day_labelled"): (day["performance"] or {}).get("labelled", 0),
-        say("day_drifted"): told,
+        say("day_drifted"): ", ".join(drifted) or quiet,
         say("release"): day["release"] or NOTHING,
         say("day_guard"): say("guard_worse" if day["is_worse"] else "guard_quiet"),
     }
-
-
-def _name_drifted(name: str) -> str:
-    return say("mix") if name == "predicted classes" else name_feature(name)
 
 
 def _label() -> None:

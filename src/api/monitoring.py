@@ -50,7 +50,8 @@ class MeasuredDay(BaseModel):
     date: str = Field(examples=["2026-03-01"])
     rows: int = Field(examples=[312])
     release: str | None = Field(description="That answered most of them", examples=[ID])
-    drifted: list[str] | None = Field(description="What drifted; None where that could not be told", examples=[[]])
+    drifted: list[str] | None = Field(description="Features that did; None where nothing can be told", examples=[[]])
+    mix_drifted: bool = Field(description="The mix of predicted classes did", examples=[False])
     performance: Performance | None
     is_worse: bool = Field(description="The guard found the champion worse than the release it replaced")
 
@@ -128,7 +129,8 @@ def _describe(day: DayFigures) -> MeasuredDay:
         date=day.date,
         rows=day.rows,
         release=day.release,
-        drifted=list(day.drift.alarms) if day.drift else None,
+        drifted=[one.name for one in day.drift.features if one.drifted] if day.drift else None,
+        mix_drifted=day.drift is not None and day.drift.mix.drifted,
         performance=day.performance,
         is_worse=day.guard is not None and day.guard.is_worse,
     )

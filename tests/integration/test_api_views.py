@@ -104,7 +104,11 @@ def test_the_days_are_told_in_short_and_the_alert_that_one_of_them_raised(lived_
     quiet, drifted = lived_in.get("/monitoring/days").json()["days"]
     assert (quiet["date"], quiet["rows"], quiet["drifted"]) == (str(QUIET), 250, [])
     assert quiet["performance"]["labelled"] == 250 and "Accuracy" in quiet["performance"]["measured"]
-    assert (drifted["date"], drifted["drifted"][0]) == (str(DRIFTED), "total sulfur dioxide")
+    assert (drifted["date"], drifted["drifted"], drifted["mix_drifted"]) == (
+        str(DRIFTED),
+        ["total sulfur dioxide"],
+        False,
+    )
     (alert,) = lived_in.get("/alerts").json()["alerts"]
     assert alert["kind"] == "drift" and "total sulfur dioxide drifted" in alert["what"]
     assert alert["command"] == f"python -m src.monitoring run --date {DRIFTED}" and alert["over"] is None
