@@ -76,7 +76,8 @@ def wine_quality() -> None:
         """Score challenger and champion on the same test rows, and decide."""
         from src.pipeline import steps
 
-        return steps.check_metrics(Pointer.from_dict(tested), Split.from_dict(split)).to_dict()
+        run_id = get_current_context()["ti"].run_id
+        return steps.check_metrics(Pointer.from_dict(tested), Split.from_dict(split), run_id).to_dict()
 
     @task
     @no_retry

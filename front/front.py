@@ -1,135 +1,92 @@
 """The page: ``streamlit run ./front/front.py``. It talks to the API over HTTP and to nothing else."""
 
-import os
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
-import httpx
-import pandas as pd
+import experiments
+import many
+import model
+import monitoring
+import predict
+import service
 import streamlit as st
+from api import ApiProblem, ask, read_release
+from words import choose_language, say
 
-TIMEOUT = 5.0  # seconds
-COLUMNS = 3
-API = "http://127.0.0.1:8000"  # unless API_URL says another
-
-
-class ApiProblem(Exception):
-    """What a person is told when the API gives no answer to show."""
-
-
-def ask(api: str, method: str, path: str, **content: Any) -> dict[str, Any]:
-    """Return the API's JSON answer.
-
-    Raises:
-        ApiProblem: it is unreachable, not ready, or rejects.
-
-    """
-    try:
-        headers = {"X-API-Key": key} if (key := os.environ.get("FRONT_API_KEY")) else {}
-        answer = httpx.request(method, f"{api.rstrip('/')}{path}", headers=headers, timeout=TIMEOUT, **content)
-        body: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise ApiProblem(f"The API at {api} does not answer ({type(error).__name__}). Is it running?") from error
-    if answer.is_success or path == "/healthcheck":
-        return body
-    words = "is not ready" if answer.status_code == 503 else "rejected this"
-    raise ApiProblem(f"The API {words}: {body.get('detail', answer.reason_phrase)}")
-
-
-def find_title(api: str) -> str:
-    """Return what the API calls itself; without an answer, what the page is for."""
-    try:
-        return str(ask(api, "GET", "/openapi.json")["info"]["title"])
-    except ApiProblem:
-        return "Predictions"
-
-
-def show_health(api: str) -> None:
-    """Show in the sidebar whether the service can predict, and what is wrong where something is."""
-    try:
-        health = ask(api, "GET", "/healthcheck")
-    except ApiProblem:
-        st.sidebar.error("API: unreachable")
-        return
-    show = {"ok": st.sidebar.success, "degraded": st.sidebar.warning}.get(health["status"], st.sidebar.error)
-    show(f"API: {health['status']}")
-    if health["store"]["error"]:
-        st.sidebar.caption(f"Store: {health['store']['error']}")
-    if health["cache_error"]:
-        st.sidebar.caption(f"The release is not on the API's disk: {health['cache_error']}")
-    if health["rejected"]:
-        st.sidebar.caption(f"Release {health['rejected']['release']} was rejected: {health['rejected']['reason']}")
-
-
-def show_release(release: dict[str, Any]) -> None:
-    """Show in the sidebar which release is serving and how it scored on the test rows."""
-    st.sidebar.markdown(f"Release `{release['id']}`  \n{release['model']}")
-    for name, value in release["metrics"]["test"].items():
-        st.sidebar.metric(f"{name} on test", f"{value:.3f}")
-
-
-def ask_for_features(features: list[dict[str, Any]], target: str) -> dict[str, float] | None:
-    """Draw the form; returns the features by their snake_case names when it is sent."""
-    values = {}
-    with st.form("features"):
-        for place, feature in enumerate(features):
-            if place % COLUMNS == 0:
-                row = st.columns(COLUMNS)
-            column = row[place % COLUMNS]
-            unit = f" ({feature['unit']})" if feature["unit"] else ""
-            step = 10 ** -decimals(feature)
-            values[spell(feature["name"])] = column.number_input(
-                f"{feature['name']}{unit}",
-                min_value=min(0.0, feature["minimum"]),
-                value=feature["median"],
-                step=step,
-                format=f"%.{decimals(feature)}f",
-            )
-            column.caption(f"training saw {feature['minimum']:g} to {feature['maximum']:g}")
-        sent = st.form_submit_button(f"Predict the {target}", type="primary")
-    return values if sent else None
-
-
-def spell(name: str) -> str:
-    """Return a name as the API's fields spell it."""
-    return name.replace(" ", "_")
-
-
-def decimals(feature: dict[str, Any]) -> int:
-    """Return how many decimals a feature needs: more where its training range is narrow."""
-    width = feature["maximum"] - feature["minimum"]
-    return 4 if width < 0.1 else 3 if width < 1 else 2 if width < 5 else 1
-
-
-def show_prediction(prediction: dict[str, Any], target: str) -> None:
-    """Show the predicted class, the probabilities of all, and what was unusual in the input."""
-    left, right = st.columns([1, 2])
-    predicted = prediction[f"predicted_{spell(target)}"]
-    left.metric(f"Predicted {target}", predicted)
-    left.caption(f"with probability {prediction['probabilities'][str(predicted)]:.0%}")
-    left.caption(f"answered by release `{prediction['release']}`")
-    chart = pd.DataFrame({"probability": prediction["probabilities"]}).rename_axis(target)
-    right.bar_chart(chart, x_label=target, y_label="probability", horizontal=False)
-    for warning in prediction["warnings"]:
-        st.warning(warning)
+STYLE = Path(__file__).with_name("style.css")
+ICON = "🍷"
+SIDEBAR = 230  # pixels
+POLL = 2.0  # seconds between two looks at the API's health, and at which release serves
+VIEWS = {
+    "predict": (predict.show, ":material/tune:"),
+    "many": (many.show, ":material/table_rows:"),
+    "experiments": (experiments.show, ":material/science:"),
+    "model": (model.show, ":material/deployed_code:"),
+    "monitoring": (monitoring.show, ":material/monitoring:"),
+    "service": (service.show, ":material/dns:"),
+}
+COLOURS: dict[str, Literal["green", "orange"]] = {"ok": "green", "degraded": "orange"}  # of a health; red of any other
 
 
 def main() -> None:
     """Draw the page."""
-    api = os.environ.get("API_URL") or API
-    title = find_title(api)
-    st.set_page_config(page_title=title, layout="wide")
-    st.title(title)
-    show_health(api)
+    release = find_release()
+    st.session_state["table"] = release.get("name", "wine")
+    title = release.get("title") or say("title")
+    st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state=SIDEBAR)
+    st.html(STYLE)
+    chosen = st.navigation(
+        [
+            st.Page(show, title=say(f"nav_{name}"), icon=icon, url_path=name, default=name == "predict")
+            for name, (show, icon) in VIEWS.items()
+        ]
+    )
+    with st.sidebar:
+        choose_language()
+        show_state(release.get("id"))
+    chosen.run()
+
+
+def find_release() -> dict[str, Any]:
+    """Return the release that serves; empty while the API does not say."""
     try:
-        release = ask(api, "GET", "/release")
-        show_release(release)
-        target = release["target"]
-        features = ask_for_features(release["features"], target)
-        if features:
-            show_prediction(ask(api, "POST", "/predict", json=features), target)
+        return read_release()
+    except ApiProblem:
+        return {}
+
+
+@st.fragment(run_every=POLL)
+def show_state(drawn: str | None) -> None:
+    """Show the API's health and release; draw the whole page anew where it was drawn for another release."""
+    try:
+        health = ask("GET", "/healthcheck")
+        release = read_release() if health["release"] else {}
     except ApiProblem as problem:
-        st.error(str(problem))
-        st.button("Try again")
+        st.badge(say("health_unreachable"), icon=":material/error:", color="red")
+        st.caption(str(problem))
+        return
+    if release.get("id") != drawn:
+        st.rerun(scope="app")
+    status = health["status"]
+    st.badge(say(f"health_{status}"), icon=":material/favorite:", color=COLOURS.get(status, "red"))
+    for trouble in list_troubles(health):
+        st.caption(trouble)
+    if release:
+        st.caption(say("release_serves", release=release["id"], model=release["model"]))
+
+
+def list_troubles(health: dict[str, Any]) -> list[str]:
+    """Return what is wrong with the service, a sentence each."""
+    troubles = []
+    if error := health["store"]["error"]:
+        troubles.append(say("trouble_store", error=error))
+    if error := health["cache_error"]:
+        troubles.append(say("trouble_cache", error=error))
+    if rejected := health["rejected"]:
+        troubles.append(say("trouble_rejected", release=rejected["release"], reason=rejected["reason"]))
+    if error := health["predictions"]["error"]:
+        troubles.append(say("trouble_log", error=error))
+    return troubles
 
 
 main()

@@ -15,6 +15,7 @@ from src.core.formats import Stored
 from src.errors import ConflictError, FormatError, IntegrityError, MissingError, StackError
 from src.settings import AlertSettings, read_settings
 from src.storage.bucket import Bucket
+from src.storage.prediction_log import Store
 
 log = logging.getLogger(__name__)
 KEY = "monitoring/alerts.json"
@@ -56,6 +57,19 @@ def raise_alert(kind: str, what: str, since: datetime, command: str) -> None:
 def clear(kind: str) -> None:
     """Tell that the problem of this kind is over, where there was one."""
     _change(lambda known: _without(known, kind))
+
+
+def read_known(store: Store) -> Known:
+    """Return the problems that the bucket knows of, by their kind.
+
+    Raises:
+        IntegrityError: what it holds is broken, or newer code wrote it.
+
+    """
+    try:
+        return Problems.read_json(store.get(KEY, MAX_BYTES), KEY).problems
+    except MissingError:
+        return {}
 
 
 def tell_failed_run(context: Mapping[str, Any]) -> None:
@@ -170,9 +184,7 @@ def _write(bucket: Bucket, change: Callable[[Known], Known], claim: bool = True)
 
 def _read(bucket: Bucket) -> Known:
     try:
-        return Problems.read_json(bucket.get(KEY, MAX_BYTES), KEY).problems
-    except MissingError:
-        return {}
+        return read_known(bucket)
     except FormatError:
         raise
     except IntegrityError as error:

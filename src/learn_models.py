@@ -1,14 +1,16 @@
 """Model selection: search the grid of ``src/config.py``, on this machine or on a Dask cluster.
 
 ``python -m src.learn_models`` tries every trial, reports each to ClearML, saves the models under ``src/pkls``
-and the results under ``logs``, and prints who leads and what to put into ``src/config.py``.
+and the results under ``logs`` and in the bucket, and prints who leads and what to put into ``src/config.py``.
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -19,8 +21,9 @@ from tqdm import tqdm
 from src import cli
 from src.config import DATA_POINTER, GRID, PROJECT, SEARCH_RULE
 from src.core import dataset, wine
+from src.core.experiment import TrialRecord, name_search, write_search
 from src.core.wine import CLASSES
-from src.errors import MissingError, SearchError
+from src.errors import MissingError, SearchError, StackError
 from src.search import leaderboard
 from src.search.journal import LEADERBOARD, Journal
 from src.search.trials import Result, Rows, Trial, evaluate, list_trials
@@ -87,6 +90,25 @@ def report(results: Sequence[Result], file: Path) -> None:
     print(f"\n{len(results)} result(s) in {file}")
 
 
+def publish(records: Sequence[TrialRecord]) -> None:
+    """Push a search to the bucket that the environment names, if any, where the page finds it; print where it lies.
+
+    A bucket that does not take it fails nothing: the journal has all of it.
+    """
+    if not records or not os.environ.get("BUCKET"):
+        return
+    from src.storage.bucket import Bucket  # a search needs none
+
+    key = name_search(datetime.now(UTC))
+    try:
+        bucket = Bucket.from_environment()
+        bucket.put(key, write_search(records))
+    except StackError as error:
+        print(f"learn_models: the bucket did not take the results: {error}; try again with --resume", file=sys.stderr)
+    else:
+        print(f"{len(records)} result(s) for the page in s3://{bucket.name}/{key}")
+
+
 def read_data(file: Path) -> pd.DataFrame:
     """Read the table; what ``data.dvc`` names is pulled from the bucket where it is not there yet.
 
@@ -115,7 +137,10 @@ def _search(options: argparse.Namespace) -> int:
             is_finished = run(trials, rows, journal, tracker)
             report(journal.select(trials), options.into / LEADERBOARD)
         finally:
-            print(tracker.close())
+            try:
+                print(tracker.close())
+            finally:
+                publish(journal.describe(trials, tracker.links))
     if not is_finished:
         print("learn_models: interrupted; go on from here with --resume", file=sys.stderr)
     return 0 if is_finished else cli.INTERRUPTED

@@ -9,10 +9,24 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from src import __version__
-from src.api import batch, labels, monitoring, predict, routes, v2
+from src.api import (
+    activity,
+    batch,
+    evaluation,
+    experiments,
+    explain,
+    history,
+    labels,
+    monitoring,
+    predict,
+    profile,
+    routes,
+    v2,
+)
 from src.api.champion import Champion
 from src.api.document import complete_document
 from src.api.keys import Keys, RequireKey
+from src.api.last_hour import LastHour
 from src.api.limits import BodyLimit, Limits
 from src.api.prediction_log import PROCESS, PredictionLog
 from src.api.problems import tell_problems
@@ -38,7 +52,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.origins = settings.api_cors_origins
     app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds, settings.api_max_batch_bytes)
     champion = app.state.champion = Champion(Reader.from_environment, settings.api_cache, settings.api_poll_seconds)
-    telemetry = app.state.telemetry = Telemetry(champion, getattr(app.state, "counters", None))
+    counters = getattr(app.state, "counters", None)
+    telemetry = app.state.telemetry = Telemetry(champion, counters)
+    hour = app.state.last_hour = LastHour(telemetry.total, counters)
     spool = Spool(
         settings.api_cache / "predictions", PROCESS, settings.prediction_log_max_mb * 2**20, telemetry.count_dropped
     )
@@ -50,7 +66,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()  # what is loaded stays: no collection looks at it again while requests wait
     with log.running(settings.api_stop_seconds), champion.polling():
-        yield
+        async with hour.watching():
+            yield
 
 
 app = FastAPIOffline(  # Swagger UI comes from the package: a browser at /docs asks no other host
@@ -61,7 +78,9 @@ app.add_middleware(RequireKey)
 app.add_middleware(Requests)
 app.add_middleware(Cors)
 app.include_router(v2.router)  # first, as the router looks in this order
-for router in (predict.router, batch.router, labels.router, routes.router, monitoring.router, routes.probes):
+ANSWERS = (predict, batch, explain, labels)
+ABOUT = (routes, profile, evaluation, history, experiments, monitoring, activity)
+for router in (*(module.router for module in (*ANSWERS, *ABOUT)), routes.probes):
     app.include_router(router)
 tell_problems(app)
 complete_document(app)

@@ -19,6 +19,7 @@ import numpy as np
 
 from src.api.sandbox import try_release
 from src.config import MAX_POINTER_BYTES, RELEASE_LIMITS
+from src.core.linear import Linear
 from src.core.onnx_model import PredictRow
 from src.core.pointer import Pointer
 from src.core.release import Files, Provenance, Release
@@ -71,6 +72,12 @@ class LiveRelease:
         return [(feature.minimum, feature.maximum) for feature in self.release.provenance.features]
 
     @cached_property
+    def linear(self) -> Linear | None:
+        """Return the weights of a linear model; None of another."""
+        seen = [(feature.minimum, feature.median, feature.maximum) for feature in self.release.provenance.features]
+        return Linear.read(self.release.model, np.array(seen).T)
+
+    @cached_property
     def promoted_at(self) -> float | None:
         """Return when it became the champion, in seconds since 1970; None where its pointer does not say."""
         try:
@@ -116,6 +123,7 @@ class Champion:
         """
         self.live: LiveRelease | None = None
         self.on_reject: Callable[[], None] = lambda: None
+        self.on_take: Callable[[str], None] = lambda _: None  # is told the release that serves from now on
         self._status = PollStatus()
         self._connect = connect
         self._cache = cache
@@ -150,6 +158,7 @@ class Champion:
         except StackError as error:
             log.warning("release on disk is rejected: %s", error)
         else:
+            self.on_take(self.live.id)
             log.info("release %s restored from disk", self.live.id)
 
     def poll(self) -> None:
@@ -211,6 +220,7 @@ class Champion:
         if self.live is None or self.live.id != live.id:
             log.info("release %s replaces %s", live.id, self.live.id if self.live else "nothing")
         self.live, self._etag = live, etag
+        self.on_take(live.id)
         return None
 
     def _find_kept(self, pointer: Pointer) -> LiveRelease | None:

@@ -50,6 +50,11 @@ class Counters:
         self.add(key, 0)
         return partial(self.add, key)
 
+    def setter(self, key: Key) -> Callable[[int], None]:
+        """Return what lets ``key`` name a number, for another thread, which may change nothing else."""
+        self.add(key, 0)
+        return partial(self.put, key)
+
     def items(self) -> Iterator[tuple[tuple[str, ...], int]]:
         """Yield the names and numbers."""
         return _items(self._map)

@@ -47,10 +47,11 @@ def answer(live: LiveRelease, values: Sequence[float], telemetry: Telemetry) -> 
             name: round(p * DIGITS) / DIGITS for name, p in zip(live.classes, probabilities, strict=True)
         },
         "release": live.id,
-        "warnings": [_warn(FEATURES[n].field, values[n], *ranges[n]) for n in unusual],
+        "warnings": [warn(FEATURES[n].field, values[n], *ranges[n]) for n in unusual],
     }
     return _encode(prediction)
 
 
-def _warn(field: str, value: float, lowest: float, highest: float) -> str:
+def warn(field: str, value: float, lowest: float, highest: float) -> str:
+    """Say that training saw no such value."""
     return f"{field} {value:.9g} is outside the range that training saw, {lowest:.9g} to {highest:.9g}"

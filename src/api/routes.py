@@ -24,7 +24,7 @@ from src.api.schemas import (
 )
 from src.core.release import FeatureRange
 from src.core.table import Feature
-from src.core.wine import FEATURES, TARGET
+from src.core.wine import FEATURES, NAME, TARGET, TITLE
 
 probes = APIRouter(tags=["Health"])
 router = APIRouter(tags=["About"])
@@ -101,6 +101,8 @@ async def release(live: Live) -> ReleaseDescription:
     provenance = live.release.provenance
     described: dict[str, Any] = {
         "id": live.id,
+        "title": TITLE,
+        "name": NAME,
         "version": __version__,
         "pointer": live.pointer.to_out(),
         "metrics": live.release.metrics.model_dump(exclude={"format"}),

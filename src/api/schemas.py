@@ -138,6 +138,8 @@ class ReleaseDescription(BaseModel):
     """What serves: what its bytes were made of, its metrics, and who made and promoted it."""
 
     id: str = Field(examples=[ID])
+    title: str = Field(description="What the predictions are about, for people")
+    name: str = Field(description="What one row is")
     version: str = Field(description="Of the service's code")
     pointer: dict[str, Any] = Field(description="The release as DVC knows it: md5, size, path")
     metrics: Metrics

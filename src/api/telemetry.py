@@ -25,7 +25,8 @@ SECONDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 NOWHERE = "none"  # the route of what was rejected before there was one
 DROPPED, REASONS = "dropped", ("memory", "disk", "limit")
 REQUESTS, LATENCY, NANOSECONDS, CUT = "requests", "latency", "nanoseconds", "cut"
-PREDICTIONS, UNUSUAL, REJECTED, PID = "predictions", "unusual", "rejected", "pid"
+PREDICTIONS, UNUSUAL, REJECTED, PID, RELEASE = "predictions", "unusual", "rejected", "pid", "release"
+Totals = dict[str, dict[str, int]]
 
 
 class Telemetry(Collector):
@@ -42,6 +43,9 @@ class Telemetry(Collector):
         for feature in FEATURES:
             self._counters.add((UNUSUAL, feature.field), 0)
         champion.on_reject = self._counters.adder((REJECTED,))
+        self._counters.put((RELEASE,), 0)
+        put = self._counters.setter((RELEASE,))
+        champion.on_take = lambda release: put(int(release, 16))
         self._droppers = {reason: self._counters.adder((DROPPED, reason)) for reason in REASONS}
 
     def count(self, live: LiveRelease, labels: np.ndarray, values: np.ndarray) -> None:
@@ -78,6 +82,27 @@ class Telemetry(Collector):
         """Return how many predictions of all workers are missing in the log."""
         return sum(one.get((DROPPED, reason), 0) for one in self._read_all().values() for reason in REASONS)
 
+    def total(self) -> Totals:
+        """Return what all workers counted: answers by route and status, their times by route and bucket, and classes.
+
+        The parts of a name stand in one text, with a space between them.
+        """
+        totals: Totals = {REQUESTS: {}, LATENCY: {}, PREDICTIONS: {}}
+        for one in self._read_all().values():
+            for (kind, *parts), number in one.items():
+                if kind in totals:
+                    name = parts[1] if kind == PREDICTIONS else " ".join(parts)
+                    totals[kind][name] = totals[kind].get(name, 0) + number
+        return totals
+
+    def list_workers(self) -> list[tuple[str, int, str | None]]:
+        """Return each worker's number, its process, and the release that it serves (None: none yet)."""
+        return [
+            (worker, one[(PID,)], f"{one[(RELEASE,)]:012x}" if one.get((RELEASE,)) else None)
+            for worker, one in self._read_all().items()
+            if (PID,) in one
+        ]
+
     def collect(self) -> Iterator[Metric]:
         """Yield every figure."""
         workers = self._read_all()
@@ -110,7 +135,7 @@ class Telemetry(Collector):
         """Return the numbers of each worker."""
         if not self._path:
             return {"0": dict(self._counters.items())}
-        return {path.name: dict(read_counters(path)) for path in sorted(self._path.parent.iterdir())}
+        return {path.name: dict(read_counters(path)) for path in sorted(self._path.parent.iterdir()) if path.is_file()}
 
     def _describe_champion(self) -> Iterator[Metric]:
         status, live = self._champion.status, self._champion.live

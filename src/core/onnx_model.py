@@ -26,6 +26,7 @@ class Model:
             IntegrityError: it is not a classifier of rows of float32 into integer labels and their probabilities.
 
         """
+        self.content = content
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3

@@ -58,7 +58,18 @@ def describe(
         ),
         test_rows=len(truth),
         predicted={str(label): int(count) for label, count in zip(classes, counts, strict=True)},
-        calibration=_calibrate(probabilities.max(axis=1), labels == truth),
+        calibration=calibrate(probabilities.max(axis=1), labels == truth),
+    )
+
+
+def calibrate(confidence: np.ndarray, hits: np.ndarray) -> Calibration:
+    """Return how often answers of this confidence (rows,) hit the truth."""
+    confidence = np.round(confidence.astype(float), DECIMALS)
+    order = np.argsort(confidence, kind="stable")
+    bins = np.array_split(order, min(BINS, len(order)))
+    return Calibration(
+        confidence=tuple(round(float(confidence[rows].mean()), DECIMALS) for rows in bins),
+        accuracy=tuple(round(float(hits[rows].mean()), DECIMALS) for rows in bins),
     )
 
 
@@ -67,13 +78,3 @@ def take_quantiles(values: np.ndarray) -> list[float]:
     levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
     found: list[float] = np.quantile(values, levels, method="inverted_cdf").tolist()
     return found
-
-
-def _calibrate(confidence: np.ndarray, hits: np.ndarray) -> Calibration:
-    confidence = np.round(confidence.astype(float), DECIMALS)
-    order = np.argsort(confidence, kind="stable")
-    bins = np.array_split(order, min(BINS, len(order)))
-    return Calibration(
-        confidence=tuple(round(float(confidence[rows].mean()), DECIMALS) for rows in bins),
-        accuracy=tuple(round(float(hits[rows].mean()), DECIMALS) for rows in bins),
-    )

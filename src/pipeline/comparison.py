@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from src.config import PROMOTION_RULE
 from src.core import wine
 from src.core.metrics import Interval, Metrics
 from src.core.release import Provenance
+from src.core.run_decision import RunDecision
 
 NOTHING = "–"
 
@@ -44,6 +46,11 @@ class Comparison:
         """Return both sides' metrics, the ends "low" and "high" of the differences, and the replay, for the event."""
         ends = {end: {name: getattr(one, end) for name, one in self.intervals.items()} for end in Interval._fields}
         return {**self.metrics, **(ends if self.intervals else {}), **self.replay}
+
+    def to_decision(self, run_id: str, time: datetime) -> RunDecision:
+        """Return what the bucket keeps of it."""
+        told = {name: getattr(self, name) for name in ("promote", "reason", "release", "champion", "looks")}
+        return RunDecision(time=time, run=run_id, metrics=self.list_figures(), **told)
 
     def to_text(self) -> str:
         """Return both sides' metrics and what chance allows as a table for a terminal or a log."""

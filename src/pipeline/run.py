@@ -23,7 +23,7 @@ def compare(run_id: str, register: bool = False) -> tuple[Pointer, Comparison]:
     """Train and test this checkout's challenger and set it beside the champion; nothing is promoted."""
     data = steps.pull_data()
     tested, split = make_release(data, steps.describe_run(run_id, "train_model"), register=register)
-    return tested, steps.check_metrics(tested, split)
+    return tested, steps.check_metrics(tested, split, run_id if register else None)
 
 
 def make_release(

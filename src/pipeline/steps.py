@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from src.config import DATA_POINTER, MODEL, PARAMETERS, PROJECT, REPLAY_RULE, SPLIT, SplitRule
-from src.core import dataset, metrics, models, profile, release, wine
+from src.core import dataset, metrics, models, profile, release, run_decision, wine
 from src.core.onnx_model import Model
 from src.core.pointer import Pointer, Split
 from src.core.release import FeatureRange, Provenance, Release, Scores
@@ -138,9 +138,15 @@ def test_model(challenger: Pointer, split: Split, register: bool = True) -> Poin
 test_model.__test__ = False  # type: ignore[attr-defined]  # pytest takes its name for a test's
 
 
-def check_metrics(tested: Pointer, split: Split) -> Comparison:
-    """Score challenger and champion on the same test rows and decide; nothing is registered or promoted."""
-    comparison = _compare(Registry(Bucket.from_environment()), tested, split)
+def check_metrics(tested: Pointer, split: Split, run_id: str | None = None) -> Comparison:
+    """Score challenger and champion on the same test rows and decide; nothing is registered or promoted.
+
+    What a daily run decides, whose ``run_id`` is given, is kept for people in place of what the run before did.
+    """
+    bucket = Bucket.from_environment()
+    comparison = _compare(Registry(bucket), tested, split)
+    if run_id is not None:
+        bucket.put(run_decision.KEY, comparison.to_decision(run_id, datetime.now(UTC)).to_json())
     for line in (comparison.reason, *comparison.to_text().splitlines()):
         log.info("%s", line)
     return comparison

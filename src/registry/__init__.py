@@ -19,8 +19,9 @@ from src.core.release import FOLDER, Release
 from src.errors import ConflictError, FormatError, IntegrityError, MissingError, RegistryError
 from src.registry.promotion import PROMOTE, ROLLBACK, Promotion, next_time
 from src.storage.bucket import Bucket
+from src.storage.prediction_log import Store
 
-__all__ = ["ANY_CHAMPION", "CURRENT", "PROMOTE", "ROLLBACK", "Promotion", "Registry", "read_pointer"]
+__all__ = ["ANY_CHAMPION", "CURRENT", "PROMOTE", "ROLLBACK", "Promotion", "Registry", "read_history", "read_pointer"]
 
 CURRENT = "registry/current.dvc"
 RELEASES = "registry/releases/"
@@ -112,9 +113,7 @@ class Registry:
 
     def history(self) -> list[Promotion]:
         """Return all changes of champion, oldest first."""
-        last = self._read().last  # first: a change after this records it before it records itself
-        events = [self._read_event(key) for key in self.bucket.list(PROMOTIONS)]
-        return events if last is None or last in events else [*events, last]
+        return read_history(self.bucket)
 
     def is_rolled_back(self, release_id: str) -> bool:
         """Say whether a person took this release out of service, and nobody put it back."""
@@ -240,6 +239,24 @@ class Registry:
 
     def _read_event(self, key: str) -> Promotion:
         return Promotion.read_json(self.bucket.get(key, MAX_POINTER_BYTES), key)
+
+
+def read_history(store: Store, most: int | None = None) -> list[Promotion]:
+    """Return all changes of champion, or the last ``most``, oldest first.
+
+    Raises:
+        IntegrityError: an event is broken, or newer code wrote it.
+
+    """
+    try:  # first: a change after this records it before it records itself
+        last = [_event(read_pointer(store.get(CURRENT, MAX_POINTER_BYTES)))]
+    except FormatError:
+        raise
+    except (MissingError, IntegrityError):
+        last = []
+    keys = store.list(PROMOTIONS)[-(most or 0) :]
+    events = [Promotion.read_json(store.get(key, MAX_POINTER_BYTES), key) for key in keys]
+    return [*events, *(event for event in last if event not in events)][-(most or 0) :]
 
 
 def read_pointer(content: bytes) -> Pointer:

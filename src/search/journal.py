@@ -4,38 +4,18 @@ A result is written after its model, in one write: whatever the journal names is
 stopped at any moment can go on from it.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from src.core.formats import Stored
-from src.core.metrics import Metrics
+from src.core.experiment import TrialRecord
 from src.errors import FormatError, IntegrityError, SearchError
 from src.search.trials import Result, Trial
 
 LOG = Path("logs") / "tracking_model_metrics.log"
 LEADERBOARD = Path("logs") / "leaderboard.csv"
 MODELS = Path("src") / "pkls"
-
-
-class Line(Stored):
-    """One line of the journal: a result, and the data and rule that it belongs to."""
-
-    fingerprint: str
-    task: str
-    model: str
-    parameters: Mapping[str, Any]
-    scores: Mapping[str, Metrics]
-    confusion: Sequence[Sequence[int]]
-    seconds: float
-    error: str | None
-
-    def to_result(self) -> Result:
-        """Return the result alone."""
-        return Result(**self.model_dump(exclude={"format", "fingerprint"}))
 
 
 class Journal:
@@ -71,16 +51,24 @@ class Journal:
         known = [(one, self._done.get(one.task)) for one in trials]
         return [result for one, result in known if result and result.parameters == one.parameters]
 
+    def describe(self, trials: Sequence[Trial], links: Mapping[str, str]) -> list[TrialRecord]:
+        """Return the results of ``trials`` as the bucket keeps them, with the pages that ``links`` names by task."""
+        return [
+            self._describe(result).model_copy(update={"link": links.get(result.task)}) for result in self.select(trials)
+        ]
+
     def add(self, result: Result, model: bytes) -> None:
         """Save the model, then write the result down."""
         if result.error is None:
             unfinished = self.models / f".{result.task}.pkl"
             unfinished.write_bytes(model)
             os.replace(unfinished, self._model_file(result.task))
-        line = Line(fingerprint=self._fingerprint, **asdict(result))
         with self.log.open("ab", buffering=0) as log:
-            log.write(f"{json.dumps(line.model_dump(mode='json'))}\n".encode())
+            log.write(self._describe(result).to_line())
         self._done[result.task] = result
+
+    def _describe(self, result: Result) -> TrialRecord:
+        return TrialRecord(fingerprint=self._fingerprint, **asdict(result))
 
     def _holds(self, trial: Trial) -> bool:
         result = self._done.get(trial.task)
@@ -107,7 +95,7 @@ class Journal:
     def _parse(self, number: int, line: bytes) -> Result:
         hint = "start anew, without --resume"
         try:
-            found = Line.read_json(line, f"{self.log.name}: line {number}")
+            found = TrialRecord.read_json(line, f"{self.log.name}: line {number}")
         except FormatError:
             raise
         except IntegrityError as error:
@@ -115,4 +103,4 @@ class Journal:
         if found.fingerprint != self._fingerprint:
             of = f"{self.log.name} is of {found.fingerprint}, these data and rule are {self._fingerprint}"
             raise SearchError(f"{of}; {hint}")
-        return found.to_result()
+        return Result(**found.model_dump(exclude={"format", "fingerprint", "link"}))

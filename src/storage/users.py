@@ -41,7 +41,7 @@ def create_users(bucket: Bucket, settings: AccessSettings, say: Callable[[str], 
 def create_api_user(bucket: Bucket, settings: AccessSettings, say: Callable[[str], None]) -> None:
     """Make the API's user alone; raises as :func:`create_users` does."""
     grants = {
-        ("registry/*", f"{DVC_PREFIX}/*", "monitoring/*"): READ,
+        ("registry/*", f"{DVC_PREFIX}/*", "monitoring/*", "experiments/*"): READ,
         (f"{PREDICTIONS}*", f"{LABELS}*"): WRITE,
     }
     key, secret = settings.api_access_key_id, settings.api_secret_access_key

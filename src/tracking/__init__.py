@@ -61,6 +61,7 @@ class Tracker:
         self._online = settings.clearml_api_access_key is not None
         self._runs: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._failure: Exception | None = None
+        self.links: dict[str, str] = {}  # the pages of runs that a server has, by their names
         self._thread = threading.Thread(target=self._report, daemon=True)
         self._thread.start()
 
@@ -112,7 +113,8 @@ class Tracker:
     def _deliver(self, recorder: Recorder, run: Run) -> Recorder:
         try:
             recorder.send(asdict(run))
-            recorder.wait()
+            if link := recorder.wait():
+                self.links[run.name] = link
         except TrackingError as error:
             recorder.end(at_once=True)
             self._go_offline(error)

@@ -1,7 +1,8 @@
 """ClearML in a process of its own: what it hooks, waits for or leaks is then not the search's.
 
-Both ends of the pipe are here. A run goes down as one line of JSON, and one line comes back: ``{"error": null}``, or
-what went wrong. The first line comes unasked, once ClearML is imported and its server has answered.
+Both ends of the pipe are here. A run goes down as one line of JSON, and one line comes back: what went wrong, or null,
+and the page of the task that came of it, or null. The first line comes unasked, once ClearML is imported and its server
+has answered.
 """
 
 import json
@@ -78,8 +79,8 @@ class Recorder:
                 start_new_session=True,  # a Ctrl-C is the search's
             )
 
-    def wait(self) -> None:
-        """Wait until the last line is dealt with.
+    def wait(self) -> str | None:
+        """Wait until the last line is dealt with; returns the page of the task that came of it, where there is one.
 
         Raises:
             TrackingError: it failed, or no answer came in time.
@@ -91,8 +92,11 @@ class Recorder:
         answer = self._process.stdout.readline()
         if not answer:
             raise TrackingError(f"its process ended; {self._log.name} in {self._log.parent} says why")
-        if problem := json.loads(answer)["error"]:
-            raise TrackingError(problem)
+        told = json.loads(answer)
+        if told["error"]:
+            raise TrackingError(told["error"])
+        link: str | None = told["link"]
+        return link
 
     def send(self, run: Mapping[str, Any]) -> None:
         """Have a run recorded; the last one must have been waited for.
@@ -134,17 +138,18 @@ def main(project: str, host: str | None = None) -> None:
     except TrackingError as error:
         print(json.dumps({"error": str(error)}), file=answers)
         return
-    print(json.dumps({"error": None}), file=answers)
+    print(json.dumps({"error": None, "link": None}), file=answers)
     for line in sys.stdin:
+        problem, link = None, None
         try:
-            _record(project, json.loads(line))
-            problem = None
+            page = _record(project, json.loads(line))
+            link = page if host else None
         except Exception as error:  # ClearML's errors share no base class; the near end decides what follows
             problem = f"{type(error).__name__}: {error}"
-        print(json.dumps({"error": problem}), file=answers)
+        print(json.dumps({"error": problem, "link": link}), file=answers)
 
 
-def _record(project: str, run: Mapping[str, Any]) -> None:
+def _record(project: str, run: Mapping[str, Any]) -> str:
     from clearml import Task
 
     requirements = Path(os.environ["CLEARML_CONFIG_FILE"]).with_name(REQUIREMENTS)
@@ -181,6 +186,8 @@ def _record(project: str, run: Mapping[str, Any]) -> None:
     task.close()
     if run["error"]:
         task.mark_failed(status_message=run["error"], force=True)  # close() marks it completed
+    page: str = task.get_output_log_web_page()
+    return page
 
 
 if __name__ == "__main__":

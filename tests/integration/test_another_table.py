@@ -207,15 +207,18 @@ def test_the_page_has_its_title_its_form_and_its_answer(other: Other, monkeypatc
     monkeypatch.setenv("API_URL", other.api.url.removesuffix("/liveness"))
     app = AppTest.from_file(str(other.folder / "front" / "front.py"), default_timeout=120).run()
     assert not app.exception
-    assert app.title[0].value == "Breast tumours"
-    assert [field.label for field in app.number_input][:2] == ["mean radius (mm)", "mean texture (mm)"]
-    assert len(app.number_input) == 30
-    assert app.main.button[0].label == "Predict the tumour class"
-    app.number_input[0].set_value(-5.0)
-    app.main.button[0].click().run()
-    assert not app.exception and not app.main.error
-    assert app.main.metric[0].label == "Predicted tumour class"
-    assert app.main.metric[0].value in ("-2", "4")
+    assert app.title[0].value == "One row"
+    assert [field.label for field in app.number_input][:2] == ["mean radius, mm", "mean texture, mm"]
+    assert len(app.number_input) == len(app.slider) == 30
+    assert re.match("(-2|4), ", app.subheader[0].value) and app.subheader[1].value in (
+        "Why 4 and not -2?",
+        "Why -2 and not 4?",
+    )
+    assert "Exact: the average row has odds of" in app.caption[-1].value
+    app.number_input[0].set_value(-5.0).run()
+    assert not app.exception and not app.error
+    assert app.slider[0].value == -5.0
+    assert "wine" not in " ".join(one.value for one in [*app.markdown, *app.caption, *app.title]).lower()
 
 
 def test_the_dag_has_its_id(other: Other) -> None:

@@ -114,8 +114,9 @@ def test_the_api_reads_the_champion_and_writes_predictions_and_labels_alone(
     for key in ("predictions/date=2026-03-01/hour=12/one", "labels/date=2026-03-01/one"):
         Reader.from_environment().put(key, b"x" * 6_000_000)  # in parts
         assert len(Reader.from_environment().get(key, 2**30)) == 6_000_000
-    bucket.put("monitoring/2026-03-01.json", b"{}")
-    assert own.get("monitoring/2026-03-01.json") == b"{}"
+    for key in ("monitoring/2026-03-01.json", "experiments/2026-03-01T00:00:00Z.jsonl"):
+        bucket.put(key, b"{}")
+        assert own.get(key) == b"{}"
 
 
 def test_a_user_who_is_not_root_makes_no_users(

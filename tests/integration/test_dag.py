@@ -15,6 +15,7 @@ import pytest
 from src.config import PROJECT
 from src.core import dataset
 from src.core.pointer import Pointer
+from src.core.run_decision import KEY, RunDecision
 from src.core.wine import DAG_ID
 from src.pipeline.run import STEPS
 from src.registry import CURRENT, Registry
@@ -126,6 +127,8 @@ def test_a_run_makes_the_first_champion(airflow: dict[str, str], bucket: Bucket,
     assert {task["state"] for task in done["tasks"].values()} == {"success"}
     champion = Registry(bucket).current()
     assert champion and champion.meta["task"] == "wine_quality.train_model"
+    decided = RunDecision.read_json(bucket.get(KEY), KEY)
+    assert (decided.release, decided.run) == (champion.id, champion.meta["run_id"])
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import pytest
 from src import learn_models
 from src.config import FIGURES, GRID, MODEL, PARAMETERS, PROJECT
 from src.core import dataset
+from src.core.experiment import read_search, write_search
 from src.core.wine import TARGET
 from src.errors import SearchError
 from src.search import leaderboard
@@ -180,6 +181,27 @@ def test_interrupted_search_keeps_what_is_done_and_goes_on_from_there(
     assert lines[: len(done)] == done and len(lines) == 16
     assert (tmp_path / LEADERBOARD).read_bytes() == whole
     assert len(list((tmp_path / "logs" / "clearml" / "offline").glob("*.zip"))) == 16
+
+
+def test_a_bucket_that_takes_nothing_is_told_and_loses_nothing(
+    data_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (trial,) = search.list_trials([MODEL], 1)
+    journal = Journal(tmp_path, "f")
+    journal.add(Result(trial.task, MODEL, trial.parameters, error="ValueError"), b"")
+    records = journal.describe([trial], {trial.task: "https://app.clear.ml/task"})
+    learn_models.publish(records)
+    assert capsys.readouterr() == ("", "")  # no bucket is named
+    for name, value in {"BUCKET": "b-1", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1", "AWS_REGION": "r"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    learn_models.publish(records)
+    told = capsys.readouterr().err
+    assert told.startswith("learn_models: the bucket did not take the results: ") and "--resume" in told
+    assert len(told.splitlines()) == 1
+    assert read_search(write_search(records), "there") == records
+    assert records[0].link == "https://app.clear.ml/task"
 
 
 def test_logbook_survives_a_torn_line_and_a_lost_model(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ def test_each_setting_is_declared_once() -> None:
 
 
 def test_the_page_reads_the_address_that_a_new_env_holds(env: Path) -> None:
-    front = (PROJECT / "front" / "front.py").read_text()
-    assert re.findall(r"environ.*?\"(\w+)\"", front) == ["FRONT_API_KEY", "API_URL"]
+    front = (PROJECT / "front" / "api.py").read_text()
+    assert re.findall(r"environ.*?\"(\w+)\"", front) == ["API_URL", "FRONT_API_KEY"]
     assert re.findall(r'^API = "(.*?)"', front, re.MULTILINE) == [read_env(env)[1]["API_URL"]]
 
 

@@ -113,6 +113,8 @@ def test_server_gets_all_that_was_reported(tmp_path: Path, server: FakeClearml) 
     said = tracker.close()
 
     assert said == f"ClearML: project red-wine-quality at {server.url}"
+    for key, task in server.tasks.items():
+        assert tracker.links[task["name"]].startswith(server.url) and key in tracker.links[task["name"]]
     assert {task["name"]: task["status"] for task in server.tasks.values()} == {"LR_1": "completed", "LR_2": "failed"}
     for key, task in server.tasks.items():
         assert sorted(task["tags"]) == TAGS
@@ -152,6 +154,7 @@ def test_server_that_falls_silent_loses_no_run(tmp_path: Path, server: FakeClear
     tracker.record(make_run("LR_3"))
     tracker.close()
 
+    assert tracker.links.keys() == {"LR_1"}
     assert len(warnings) == 1 and "no answer in 12 s" in warnings[0]
     assert [read_session(file)["task"]["name"] for file in list_sessions(tmp_path)] == ["LR_2", "LR_3"]
 
