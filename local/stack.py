@@ -1,4 +1,4 @@
-"""The whole stack on one machine: ``python -m local.stack env | up | down | status``; the Makefile calls it."""
+"""The whole stack on one machine: ``python -m local.stack env | up | down | status | backup | restore``; for make."""
 
 import argparse
 import fcntl
@@ -11,16 +11,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
-from local import services
+from local import archive, services
+from local import backup as state
 from local.airflow_client import Airflow
+from local.archive import BackupError
 from local.env import ENV, add_missing_keys, read_env, write_env
 from local.services import AIRFLOW_PROGRAMS, PROGRAMS, STACK_HOME, StartError, wait_until
 from src.config import PROJECT
@@ -37,6 +41,8 @@ START = time.monotonic()
 ROOM = 16  # MB; a disk with less left is full
 LOCK = STACK_HOME / "lock"
 ENV_COPY = STACK_HOME / "env"  # what the running services were started with
+DATA = ("store", "airflow")  # folders of STACK_HOME that a restore fills
+RESTORING = STACK_HOME / "restoring"  # names the backup that is being restored, until its last object is there
 
 
 def env() -> None:
@@ -59,6 +65,8 @@ def up() -> None:
 
 
 def _up() -> None:
+    if RESTORING.exists():
+        raise BackupError(f"a restore was cut short; begin it anew with: make restore FILE={RESTORING.read_text()}")
     if write_env():
         say("wrote .env with random secrets (mode 600)")
     settings, values, env = _prepare()
@@ -70,7 +78,15 @@ def _up() -> None:
         return
     if full := _tell_full_disk():
         raise StackError(full)
+    _bring_up(settings, values, env, lambda: None)
+
+
+def _bring_up(
+    settings: StackSettings, values: dict[str, str], env: dict[str, str], fill_store: Callable[[], None]
+) -> None:
+    """Start everything that does not run, the store first, and show what is served in the end."""
     migration = _start(settings, values, env)
+    fill_store()
     publish_data(say)
     if settings.has_own_store:
         create_api_user(Bucket.from_environment(), read_settings(AccessSettings), say)
@@ -85,6 +101,62 @@ def down() -> None:
     """Stop every process and keep the data."""
     count = services.stop()
     print(f"Stopped {count} processes; the data stays in {STACK_HOME.name}/." if count else "Nothing was running.")
+
+
+def backup(with_secrets: bool = False) -> None:
+    """Write the bucket, Airflow's database and, ``with_secrets``, ``.env`` to one file, while everything goes on."""
+    _prepare()
+    now = datetime.now(UTC)
+    path = PROJECT / f"backup-{now:%Y%m%dT%H%M%SZ}.tar.gz"
+    archive.write(path, state.read_stack(with_secrets), now.isoformat(timespec="seconds"))
+    parts = archive.check(path).parts
+    secrets = "with" if with_secrets else "without"
+    print(f"Wrote {path.name}: {len(parts)} parts, {path.stat().st_size / 1e6:.1f} MB, {secrets} the secrets of .env.")
+
+
+def restore(file: str = "") -> None:
+    """Fill a stack that holds nothing yet with what a backup holds, and start it.
+
+    Raises:
+        BackupError: the file is no whole backup, or this stack holds something; nothing was changed then.
+
+    """
+    if not file:
+        raise BackupError("name the backup, as: make restore FILE=backup-….tar.gz")
+    path = Path(file).resolve()
+    archive.check(path)
+    os.umask(0o077)
+    STACK_HOME.mkdir(exist_ok=True)
+    with _alone():
+        if services.states():
+            raise BackupError("the stack runs; stop it first with: make down")
+        if RESTORING.exists():
+            _delete_restored()
+        if any((STACK_HOME / name).exists() for name in DATA):
+            raise BackupError(f"this stack holds data; move it away with: mv {STACK_HOME.name} {STACK_HOME.name}.old")
+        say(state.restore_env(path))
+        settings, values, env = _prepare()
+        RESTORING.write_text(file)
+        try:
+            state.restore_airflow(path)
+            _bring_up(settings, values, env, partial(_fill_bucket, path))
+        finally:
+            if RESTORING.exists():
+                _delete_restored()
+
+
+def _fill_bucket(path: Path) -> None:
+    count = state.restore_bucket(path, Bucket.from_environment())
+    RESTORING.unlink()
+    say(f"restored {count} objects from {path.name}")
+
+
+def _delete_restored() -> None:
+    """Leave nothing of a restore that was cut short."""
+    services.stop()
+    for name in DATA:
+        shutil.rmtree(STACK_HOME / name, ignore_errors=True)
+    RESTORING.unlink()
 
 
 def status() -> None:
@@ -298,15 +370,24 @@ def _memory(process: psutil.Process) -> int:
 def main() -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m local.stack")
-    parser.add_argument("command", choices=("env", "up", "down", "status"))
-    command = {"env": env, "up": up, "down": down, "status": status}[parser.parse_args().command]
+    commands = parser.add_subparsers(dest="command", required=True)
+    for one in (env, up, down, status):
+        commands.add_parser(one.__name__).set_defaults(run=one)
+    written = commands.add_parser("backup")
+    written.add_argument("--with-secrets", action="store_true")
+    written.set_defaults(run=backup)
+    read = commands.add_parser("restore")
+    read.add_argument("file")
+    read.set_defaults(run=restore)
+    arguments = vars(parser.parse_args())
+    name, run = arguments.pop("command"), arguments.pop("run")
     try:
-        command()
+        run(**arguments)
     except (StackError, OSError, sqlite3.Error) as error:
         full = _tell_full_disk()
         if not full and not isinstance(error, StackError):
             raise
-        print(f"make {command.__name__}: {full or error}", file=sys.stderr)
+        print(f"make {name}: {full or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted. Go on with: make up. Stop what runs with: make down", file=sys.stderr)

@@ -32,6 +32,7 @@ from src.registry import CURRENT
 from src.settings import StackSettings
 from src.storage.bucket import Bucket
 from tests.conftest import push_data
+from tests.support import leaks
 from tests.support.newcomer import WORSE_C, predict_on_the_page, set_c
 from tests.support.services import eventually
 from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
@@ -181,6 +182,39 @@ def test_what_the_stack_writes_is_for_its_owner_alone(stack: Stack) -> None:
     assert open_to_others == []
 
 
+def test_no_log_command_line_page_or_metric_holds_a_secret(stack: Stack) -> None:
+    settings, values = read_env(stack.checkout.folder / ".env")
+    secrets = leaks.secrets_of(values)
+    assert len(secrets) >= 13
+    login = {"username": settings.airflow_user, "password": settings.airflow_password.get_secret_value()}
+    token = httpx.post(stack.url("/auth/token", "AIRFLOW_PORT"), json=login, timeout=10).json()["access_token"]
+    with Airflow.of(settings) as airflow:
+        eventually(airflow.is_ready)
+        read = dict(leaks.airflow_pages(airflow, token))
+    assert len([path for path in read if path.endswith("/xcomEntries/return_value")]) == len(STEPS)
+    assert len([path for path in read if "/logs/" in path]) == len(STEPS)
+    assert {"/api/v2/variables", "/api/v2/connections", "/api/v2/config"} <= read.keys()
+    found = leaks.find_leaks(
+        secrets,
+        iter(read.items()),
+        leaks.files(stack.checkout.folder / ".stack"),
+        leaks.command_lines(),
+        leaks.pages(stack.url(""), "/metrics", "/healthcheck", "/release", "/openapi.json"),
+        leaks.pages(stack.url("", "FRONT_PORT"), "/"),
+        iter([("make status", stack.checkout.make("status").stdout.encode())]),
+    )
+    assert found == []
+
+
+def test_every_socket_that_listens_does_so_on_this_machine_alone(stack: Stack) -> None:
+    pids = {process.pid for process in processes_of(stack)}
+    sockets = [one for one in psutil.net_connections("inet") if one.pid in pids and not one.raddr]
+    assert {one.laddr.port for one in sockets} >= {
+        stack.ports[key] for key in ("S3_PORT", "API_PORT", "FRONT_PORT", "AIRFLOW_PORT")
+    }
+    assert {one.laddr.ip for one in sockets} == {"127.0.0.1"}
+
+
 def test_two_make_up_at_once_follow_one_another(stack: Stack) -> None:
     before = {process.pid for process in processes_of(stack)}
     with (stack.checkout.folder / ".stack" / "lock").open("w") as lock:
@@ -328,6 +362,33 @@ def test_make_down_ends_every_process_even_orphans_and_keeps_the_data(stack: Sta
     assert "in the bucket already" in again.stdout
     assert stack.release()["id"] == served
     assert stack.registry("history") == history
+
+
+def test_a_wiped_stack_is_restored_to_the_same_champion_history_and_runs(stack: Stack) -> None:
+    folder = stack.checkout.folder
+    settings, values = read_env(folder / ".env")
+    served, history = stack.release(), stack.registry("history")
+    with Airflow.of(settings) as airflow:
+        eventually(airflow.is_ready)
+        runs = airflow.runs()
+        (name,) = re.findall(r"Wrote (\S+): ", stack.checkout.make("backup").stdout)
+        assert "the stack runs; stop it first with: make down" in stack.checkout.make("restore", f"FILE={name}").stdout
+        assert stack.checkout.make("down").returncode == 0
+        assert "holds data; move it away" in stack.checkout.make("restore", f"FILE={name}").stdout
+        (folder / ".stack").rename(folder / "wiped")
+        (folder / "cut.tar.gz").write_bytes((folder / name).read_bytes()[:-1000])
+        assert (
+            "cut.tar.gz is not a backup, or was cut short" in stack.checkout.make("restore", "FILE=cut.tar.gz").stdout
+        )
+        assert not (folder / ".stack").exists()
+
+        assert stack.checkout.make("restore", f"FILE={name}").returncode == 0
+        eventually(airflow.is_ready)
+        assert airflow.runs() == runs
+    assert len(runs) >= 6
+    assert stack.release() == served
+    assert stack.registry("history") == history
+    assert stack.checkout.make("check").returncode == 0
     assert stack.checkout.make("down").returncode == 0
 
 

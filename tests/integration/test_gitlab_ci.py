@@ -2,11 +2,13 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
 
+from local.sbom import IMAGES
 from src.core.pointer import Pointer
 from src.registry import Registry
 from src.storage.bucket import Bucket
@@ -39,10 +41,12 @@ def test_a_good_merge_request_passes(project: Project, bucket: Bucket, champion:
     before = bucket.list("registry/")
     done = project.run(MERGE_REQUEST)
     assert done.code == 0, done.output
-    assert done.started == {"lint", "data", "model", "test", "metrics"}
+    assert done.started == {"lint", "sbom", "data", "model", "test", "metrics"}
     assert f"`{champion.id}`" in project.artifact("metrics", "metrics.md")
     assert 'tests="' in project.artifact("test", "junit.xml")
     assert "<coverage " in project.artifact("test", "coverage.xml")
+    for image in IMAGES:
+        assert json.loads(project.artifact("sbom", f"sbom-{image}.json"))["bomFormat"] == "CycloneDX"
     assert bucket.list("registry/") == before
 
 
@@ -67,7 +71,14 @@ def test_an_altered_release_fails_its_job_and_no_test_starts(
     assert "WRONG  registry/current.dvc" in done.output
 
 
-@pytest.mark.parametrize("event", [PUSH, MERGE_REQUEST | {"CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "develop"}])
+@pytest.mark.parametrize(
+    "event",
+    [
+        PUSH,
+        MERGE_REQUEST | {"CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "develop"},
+        MERGE_REQUEST | {"CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "fork/wine"},
+    ],
+)
 def test_nothing_else_starts_anything(project: Project, event: dict[str, str]) -> None:
     assert project.run(event).started == set()
 
@@ -77,6 +88,17 @@ def when(project: Project, event: dict[str, str]) -> dict[str, str]:
     listed = project.ask(event, "--list-csv-all").stdout
     table = listed[listed.index("name;") :]
     return {row["name"]: row["when"] for row in csv.DictReader(io.StringIO(table), delimiter=";") if row["when"]}
+
+
+def test_the_lock_is_audited_where_it_changes_and_on_the_default_branch(project: Project) -> None:
+    content = yaml.safe_load(project.checkout.folder.joinpath(".gitlab-ci.yml").read_text())
+    merge_request, default_branch = content["audit"]["rules"]
+    assert merge_request["changes"] == ["requirements.txt"]
+    assert "changes" not in default_branch
+    (command,) = content["audit"]["script"]
+    told = project.checkout.make("--dry-run", *command.split()[1:]).stdout
+    assert "pip-audit --require-hashes" in told
+    assert "-r requirements.txt" in told
 
 
 def test_integration_is_manual_in_a_merge_request_and_automatic_on_the_default_branch(project: Project) -> None:

@@ -47,6 +47,7 @@ class Project:
         self.git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", "A change")
+        self.git("update-ref", "refs/remotes/origin/main", "HEAD")  # what a merge request's changes are told from
 
     def run(self, event: dict[str, str], *arguments: str) -> Outcome:
         """Run the pipeline that ``event`` starts, with the environment's bucket as its CI/CD variables."""
