@@ -10,6 +10,13 @@ TESTS ?= tests/unit tests/integration
 LEAST ?= 95
 # Everything below the project that is not in a hidden folder
 FIND := find . -type d -name '.?*' -prune -o -type f
+# uv draws a live line on a terminal; elsewhere a word every few seconds says that it goes on.
+INSTALL := $(VENV)/bin/uv pip install --python $(PYTHON) --require-hashes -r requirements.txt
+define INSTALL_TOLD
+if [ -t 2 ]; then $(INSTALL); else $(INSTALL) --quiet & pid=$$!; seconds=0; \
+	while sleep 1; kill -0 $$pid 2>/dev/null; do seconds=$$((seconds + 1)); [ $$((seconds % 4)) != 0 ] \
+	|| echo "  $$seconds s: downloading and unpacking $$(grep -c == requirements.txt) packages"; done; wait $$pid; fi
+endef
 RUBBISH := .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache .hypothesis
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -148,9 +155,10 @@ $(INSTALLED): requirements.txt
 	@echo "Installing the locked packages into $(VENV) ..."
 	@command -v python3.11 >/dev/null || { echo "make: python3.11 is not installed; install Python 3.11" >&2; exit 1; }
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || python3.11 -m venv --clear $(VENV)
+	@echo "  uv first, which installs the others"
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > $(VENV)/uv.txt
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
-	@$(VENV)/bin/uv pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt
+	@$(INSTALL_TOLD)
 	@touch $@
 
 # Where npm reaches no registry, the tests go on without what it would bring.

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,11 +39,14 @@ from src.storage.users import create_api_user
 
 TOOLS = ("git", "juicefs", "airflow", "dvc", "streamlit", "uvicorn")
 START = time.monotonic()
+SILENCE = 4.0  # seconds without a word, after which one is said
+CLEAR = "\r\x1b[K"  # empties the line of a terminal
 ROOM = 16  # MB; a disk with less left is full
 LOCK = STACK_HOME / "lock"
 ENV_COPY = STACK_HOME / "env"  # what the running services were started with
 DATA = ("store", "airflow")  # folders of STACK_HOME that a restore fills
 RESTORING = STACK_HOME / "restoring"  # names the backup that is being restored, until its last object is there
+_spoke = START  # when the last word was said
 
 
 def env() -> None:
@@ -85,15 +89,16 @@ def _bring_up(
     settings: StackSettings, values: dict[str, str], env: dict[str, str], fill_store: Callable[[], None]
 ) -> None:
     """Start everything that does not run, the store first, and show what is served in the end."""
-    migration = _start(settings, values, env)
-    fill_store()
-    publish_data(say)
-    if settings.has_own_store:
-        create_api_user(Bucket.from_environment(), read_settings(AccessSettings), say)
-    name_remote(Bucket.from_environment())
-    with Airflow.of(settings) as airflow:
-        _start_airflow(migration, airflow)
-        release = _release(settings) or _make_first_release(settings, airflow)
+    with never_silent():
+        migration = _start(settings, values, env)
+        fill_store()
+        publish_data(say)
+        if settings.has_own_store:
+            create_api_user(Bucket.from_environment(), read_settings(AccessSettings), say)
+        name_remote(Bucket.from_environment())
+        with Airflow.of(settings) as airflow:
+            _start_airflow(migration, airflow)
+            release = _release(settings) or _make_first_release(settings, airflow)
     _show_summary(settings, release)
 
 
@@ -178,8 +183,33 @@ def status() -> None:
 
 
 def say(text: str) -> None:
-    """Print one line of progress with the seconds since the start."""
-    print(f"[{time.monotonic() - START:4.0f} s] {text}", flush=True)
+    """Print a step, with the seconds since the command began."""
+    global _spoke
+    _spoke = time.monotonic()
+    print(f"{CLEAR if sys.stdout.isatty() else ''}[{_spoke - START:4.0f} s] {text}", flush=True)
+
+
+@contextmanager
+def never_silent() -> Iterator[None]:
+    """Say every few seconds that the last step still goes on; on a terminal in one line that is live."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.5):
+            if sys.stdout.isatty():
+                print(f"{CLEAR}[{time.monotonic() - START:4.0f} s] …", end="", flush=True)
+            elif time.monotonic() - _spoke > SILENCE:
+                say("… still at it")
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watching.join()
+        if sys.stdout.isatty():
+            print(CLEAR, end="", flush=True)
 
 
 @contextmanager
@@ -190,7 +220,8 @@ def _alone() -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say("another make up is at work; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            with never_silent():
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
