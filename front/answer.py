@@ -35,7 +35,7 @@ def show_grade(answers: Mapping[str, Answer], release: Mapping[str, Any]) -> Non
     for column, (who, answer) in zip(columns, answers.items(), strict=True):
         with column.container(gap=None):
             st.caption(who)
-            st.subheader(describe(answer, release), anchor=False)
+            st.header(describe(answer, release), anchor=False)
     if len(answers) == 1:
         (answer,) = answers.values()
         if meaning := say_term("grade", str(grade(answer, release))):
@@ -47,7 +47,10 @@ def show_grade(answers: Mapping[str, Answer], release: Mapping[str, Any]) -> Non
             for label, p in answer["probabilities"].items()
         ]
     )
-    told = "; ".join(f"{row['of']}, {row['class']}: {row['text']}" for row in rows.to_dict("records"))
+    told = "; ".join(
+        f"{who}: " + ", ".join(f"{label}: {_percent(p)}" for label, p in answer["probabilities"].items())
+        for who, answer in answers.items()
+    )
     st.altair_chart(draw_probabilities(rows, list(answers), say("alt_probabilities", told=told)), width="stretch")
 
 
@@ -79,7 +82,7 @@ def show_reasons(answer: Answer, release: Mapping[str, Any]) -> None:
     ordered = sorted(scores, key=lambda name: -abs(scores[name]))
     start = exp(answer["start"][str(first)] - answer["start"][str(second)])
     sentence = _tell_reasons(scores, ordered, first, second)
-    st.subheader(say("why", first=first, second=second), anchor=False)
+    st.header(say("why", first=first, second=second), anchor=False)
     st.markdown(sentence)
     rows = pd.DataFrame(
         [{"name": name, "score": scores[name], "text": _factor(scores[name])} for name in ordered[:SHOWN]]
@@ -94,7 +97,7 @@ def show_reasons(answer: Answer, release: Mapping[str, Any]) -> None:
 
 def show_changes(answer: Answer, release: Mapping[str, Any]) -> None:
     """Show the least change of one feature that gives a higher grade, and let a person try it."""
-    st.subheader(say("changes"), anchor=False)
+    st.header(say("changes"), anchor=False)
     features = {feature["field"]: feature for feature in release["features"]}
     if grade(answer, release) == max(release["classes"]):
         st.markdown(say("changes_highest"))
@@ -125,7 +128,7 @@ def show_difference(release: Mapping[str, Any]) -> None:
         if mine != other:
             cells = [wine.show_number(feature, value) for value in (mine, other)]
             rows.append([wine.name(feature), *cells, wine.unit(feature)])
-    st.subheader(say("difference"), anchor=False)
+    st.header(say("difference"), anchor=False)
     if not rows:
         st.markdown(say("difference_none"))
         return

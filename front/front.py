@@ -11,7 +11,7 @@ import predict
 import service
 import streamlit as st
 from api import ApiProblem, ask, read_release
-from words import choose_language, say
+from words import TABLE, choose_language, say
 
 STYLE = Path(__file__).with_name("style.css")
 ICON = "🍷"
@@ -31,7 +31,7 @@ COLOURS: dict[str, Literal["green", "orange"]] = {"ok": "green", "degraded": "or
 def main() -> None:
     """Draw the page."""
     release = find_release()
-    st.session_state["table"] = release.get("name", "wine")
+    st.session_state["table"] = release.get("name", TABLE)
     title = release.get("title") or say("title")
     st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state=SIDEBAR)
     st.html(STYLE)

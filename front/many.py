@@ -124,14 +124,14 @@ def _show_classes(predicted: np.ndarray, release: Mapping[str, Any]) -> None:
         for label, count in each.items()
     ]
     told = ", ".join(f"{row['class']} ({row['of']}): {row['text']}" for row in rows)
-    st.subheader(say("many_classes"), anchor=False)
+    st.header(say("many_classes"), anchor=False)
     chart = draw_classes(pd.DataFrame(rows), list(counts), say("alt_classes", told=told))
     st.altair_chart(chart, width="stretch")
 
 
 def _show_rows(file: TableFile, answer: pa.Table, name: str) -> None:
     """Show the first predictions, and offer all, each behind its own row."""
-    st.subheader(say("many_rows"), anchor=False)
+    st.header(say("many_rows"), anchor=False)
     target = answer.column_names[-1]
     labels = answer.column(target).to_numpy()
     surest = np.max([answer.column(place).to_numpy() for place in range(answer.num_columns - 1)], axis=0)

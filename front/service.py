@@ -11,7 +11,6 @@ from words import say
 
 FRESH = 10.0  # seconds
 PREDICT = "/predict"
-GOOD, BAD = "green", "red"
 Part = tuple[str, bool, str]  # its name, whether it is well, and what there is to say
 
 
@@ -38,7 +37,7 @@ def _show_parts(health: Mapping[str, Any]) -> None:
             st.badge(
                 say("part_well" if is_well else "part_ill"),
                 icon=":material/check:" if is_well else ":material/error:",
-                color=GOOD if is_well else BAD,
+                color="green" if is_well else "red",
             )
             st.caption(told)
 

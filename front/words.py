@@ -10,6 +10,7 @@ import streamlit as st
 LANGUAGES = {"en": "English", "ru": "Русский"}  # the first is shown first
 CATALOGUE = Path(__file__).with_name("words.toml")
 STATE = "language"  # in the session; in the address it is "lang"
+TABLE = "wine"  # what one row of the catalogue's own table is called
 OTHER = "other"  # what a text says where the table is not the catalogue's own
 
 
@@ -53,7 +54,7 @@ def say_term(kind: str, name: str, otherwise: str = "") -> str:
 
 def is_own_table() -> bool:
     """Say whether the API is about the table that the catalogue has words for."""
-    return str(st.session_state.get("table", "wine")) == "wine"
+    return str(st.session_state.get("table", TABLE)) == TABLE
 
 
 @cache

@@ -210,7 +210,7 @@ def test_the_page_has_its_title_its_form_and_its_answer(other: Other, monkeypatc
     assert app.title[0].value == "One row"
     assert [field.label for field in app.number_input][:2] == ["mean radius, mm", "mean texture, mm"]
     assert len(app.number_input) == len(app.slider) == 30
-    assert re.match("(-2|4), ", app.subheader[0].value) and app.subheader[1].value in (
+    assert re.match("(-2|4), ", app.header[0].value) and app.header[1].value in (
         "Why 4 and not -2?",
         "Why -2 and not 4?",
     )

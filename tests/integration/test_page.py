@@ -32,9 +32,9 @@ from tests.support.wines import read_wines, to_csv
 
 pytestmark = tools.needs("chromium")
 DESK, PHONE = ViewportSize(width=1280, height=720), ViewportSize(width=390, height=844)
-PATIENCE = 60_000  # ms; the machine may be busy
+PATIENCE = 120_000  # ms; the machine may be busy
 PAINT_SECONDS, FOLLOW_SECONDS, MANY_SECONDS = 2.0, 0.3, 5.0  # of a machine that does nothing else: told, not held
-SLACK = 10
+SLACK = 30
 
 
 @dataclass
@@ -104,7 +104,7 @@ def streamlit(folder: Path, api: Service) -> Service:
 
 
 def answer_of(page: Page) -> Locator:
-    return page.locator(".st-key-answer h3")
+    return page.locator(".st-key-answer h2")
 
 
 def number(page: Page, name: str) -> Locator:
@@ -329,7 +329,8 @@ def follow(page: Page) -> float:
         const before = label();
         addEventListener("keydown", () => { window.moved = performance.now(); }, { once: true, capture: true });
         window.followed = new Promise(done => {
-            const look = () => label() === before ? requestAnimationFrame(look) : done(performance.now() - window.moved);
+            const end = () => done(performance.now() - window.moved);
+            const look = () => label() === before ? requestAnimationFrame(look) : end();
             look();
         });
     }""")

@@ -178,7 +178,7 @@ def test_before_there_is_anything_each_says_what_makes_it_appear(
     nothing: str, monkeypatch: pytest.MonkeyPatch, view: str, words: str
 ) -> None:
     monkeypatch.setenv("API_URL", nothing)
-    app = AppTest.from_string(ALONE.format(view=view), default_timeout=30).run()
+    app = AppTest.from_string(ALONE.format(view=view), default_timeout=60).run()
     assert not app.exception
     assert words in " ".join(one.value for one in (*app.info, *app.error))
 
@@ -187,6 +187,6 @@ def test_before_there_is_anything_each_says_what_makes_it_appear(
 def test_an_api_that_is_away_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch, view: str) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("API_URL", address)
-    app = AppTest.from_string(ALONE.format(view=view), default_timeout=30).run()
+    app = AppTest.from_string(ALONE.format(view=view), default_timeout=60).run()
     assert not app.exception
     assert all(f"The API at {address} does not answer" in error.value for error in app.error) and app.error
