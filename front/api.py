@@ -13,6 +13,7 @@ API = "http://127.0.0.1:8000"  # unless API_URL says another
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
 REST_SECONDS = 2.0  # after an answer that did not come in time, in which nobody waits for another
+TOLD = "api_problem"  # in the session, while a view shows a problem that may be over soon
 OWN_WORDS = {401: "api_key", 404: "api_not_found", 408: "api_late_body", 413: "api_too_large", 422: "api_invalid"}
 
 
@@ -78,6 +79,13 @@ def read_release() -> dict[str, Any]:
             raise
     release: dict[str, Any] = known["release"]
     return release
+
+
+def show_problem(problem: ApiProblem) -> None:
+    """Show a problem in place of what the API would have said; the page tries again when the API is well."""
+    st.error(str(problem), icon=":material/cloud_off:")
+    st.button(say("try_again"))
+    st.session_state[TOLD] = problem.status in (None, 503)
 
 
 def _tell(answer: httpx.Response) -> ApiProblem:

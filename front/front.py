@@ -10,7 +10,7 @@ import monitoring
 import predict
 import service
 import streamlit as st
-from api import ApiProblem, ask, read_release
+from api import TOLD, ApiProblem, ask, read_release
 from words import TABLE, choose_language, say
 
 STYLE = Path(__file__).with_name("style.css")
@@ -57,7 +57,7 @@ def find_release() -> dict[str, Any]:
 
 @st.fragment(run_every=POLL)
 def show_state(drawn: str | None) -> None:
-    """Show the API's health and release; draw the whole page anew where it was drawn for another release."""
+    """Show the API's health and release; draw the whole page anew for another release, and after a problem."""
     try:
         health = ask("GET", "/healthcheck")
         release = read_release() if health["release"] else {}
@@ -65,7 +65,8 @@ def show_state(drawn: str | None) -> None:
         st.badge(say("health_unreachable"), icon=":material/error:", color="red")
         st.caption(str(problem))
         return
-    if release.get("id") != drawn:
+    is_over = health["status"] != "down" and st.session_state.pop(TOLD, False)
+    if release.get("id") != drawn or is_over:
         st.rerun(scope="app")
     status = health["status"]
     st.badge(say(f"health_{status}"), icon=":material/favorite:", color=COLOURS.get(status, "red"))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import streamlit as st
 import table_file
-from api import ApiProblem, ask, fetch, read_release
+from api import ApiProblem, ask, fetch, read_release, show_problem
 from pictures import draw_classes
 from table_file import FileProblem, TableFile
 from words import say
@@ -29,8 +29,7 @@ def show() -> None:
     try:
         release = read_release()
     except ApiProblem as problem:
-        st.error(str(problem), icon=":material/cloud_off:")
-        st.button(say("try_again"))
+        show_problem(problem)
         return
     st.markdown(say("many_what", names=", ".join(feature["name"] for feature in release["features"])))
     dropped = st.file_uploader(say("many_drop"), type=["csv", "txt"])
@@ -48,8 +47,7 @@ def show() -> None:
     except FileProblem as problem:
         st.error(str(problem), icon=":material/error:")
     except ApiProblem as problem:
-        st.error(str(problem), icon=":material/cloud_off:")
-        st.button(say("try_again"))
+        show_problem(problem)
 
 
 def predict(values: np.ndarray) -> pa.Table:

@@ -40,9 +40,9 @@ def draw_probabilities(rows: pd.DataFrame, names: Sequence[str], about: str) -> 
         base = base.encode(yOffset=alt.YOffset("of:N", sort=list(names)))
     bars = base.mark_bar(cornerRadiusEnd=3, height={"band": 0.82}).encode(color=shade)
     texts = base.mark_text(align="left", dx=5, fontSize=13, color=THEIRS).encode(text="text:N")
-    return (bars + texts).properties(
-        description=about, height=LINE * rows["class"].nunique() * (1 if len(names) == 1 else 1.4)
-    )
+    height = LINE * rows["class"].nunique() * (1 if len(names) == 1 else 1.4)
+    chart: alt.LayerChart = (bars + texts).properties(description=about, height=height)
+    return chart
 
 
 def draw_reasons(rows: pd.DataFrame, sides: tuple[str, str], about: str) -> alt.LayerChart:
@@ -66,7 +66,8 @@ def draw_reasons(rows: pd.DataFrame, sides: tuple[str, str], about: str) -> alt.
     right = base.transform_filter("datum.score > 0").mark_text(align="left", dx=4, color=THEIRS).encode(text="text:N")
     left = base.transform_filter("datum.score <= 0").mark_text(align="right", dx=-4, color=THEIRS).encode(text="text:N")
     line = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color=THEIRS, opacity=0.6).encode(x="x:Q")
-    return (bars + right + left + line).properties(description=about, height=LINE * len(rows) + 30)
+    chart: alt.LayerChart = (bars + right + left + line).properties(description=about, height=LINE * len(rows) + 30)
+    return chart
 
 
 def draw_classes(rows: pd.DataFrame, names: Sequence[str], about: str) -> alt.LayerChart:
@@ -84,4 +85,5 @@ def draw_classes(rows: pd.DataFrame, names: Sequence[str], about: str) -> alt.La
     )
     bars = base.mark_bar(cornerRadiusEnd=3).encode(color=shade)
     texts = base.mark_text(baseline="bottom", dy=-3, color=THEIRS).encode(text="text:N")
-    return (bars + texts).properties(description=about, height=280)
+    chart: alt.LayerChart = (bars + texts).properties(description=about, height=280)
+    return chart

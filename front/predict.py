@@ -7,7 +7,7 @@ import answer
 import inputs
 import streamlit as st
 import wine
-from api import ApiProblem, ask, read_release
+from api import ApiProblem, ask, read_release, show_problem
 from words import say, say_term
 
 EXAMPLES = {
@@ -24,8 +24,7 @@ def show() -> None:
         release = read_release()
     except ApiProblem as problem:
         st.title(say("nav_predict"))
-        st.error(str(problem))
-        st.button(say("try_again"))
+        show_problem(problem)
         return
     wine.begin(release)
     _draw(release, _read_quantiles(release["id"]))
@@ -75,8 +74,7 @@ def _draw_answer(release: Mapping[str, Any]) -> answer.Answer | None:
             answers[say("other_wine")] = answer.explain(second)
         answer.show_grade(answers, release)
     except ApiProblem as problem:
-        st.error(str(problem), icon=":material/cloud_off:")
-        st.button(say("try_again"))
+        show_problem(problem)
         return None
     if (source := wine.source()) and source["truth"] is not None:
         st.caption(say("truth", grade=source["truth"], row=source["row"]))

@@ -180,7 +180,7 @@ def test_the_commands_of_the_documentation_do_what_it_says(
     api: Service, wines: np.ndarray, data_csv: Path, tmp_path: Path
 ) -> None:
     text = (PROJECT / "docs" / "api.md").read_text().replace("127.0.0.1:8000", api.url.split("/")[2])
-    batch, csv, arrow, v2 = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    batch, csv, arrow, explain, v2 = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     shown = json.loads(re.findall(r"```json\n(.*?)```", text, re.DOTALL)[0])
     (lines,) = re.findall(r"```text\n(.*?)…", text, re.DOTALL)
     write = re.findall(r"```python\n(import pyarrow.*?)```", text, re.DOTALL)[0]
@@ -198,4 +198,5 @@ def test_the_commands_of_the_documentation_do_what_it_says(
     run(arrow)
     with pa.OSFile(str(tmp_path / "predictions.arrow")) as file:
         assert pa.ipc.open_stream(file).read_all().num_rows == len(wines)
+    assert json.loads(run(explain))["method"] == "linear"
     assert '"id":"42"' in run(v2)

@@ -32,7 +32,7 @@ from tests.support.wines import read_wines, to_csv
 
 pytestmark = tools.needs("chromium")
 DESK, PHONE = ViewportSize(width=1280, height=720), ViewportSize(width=390, height=844)
-PATIENCE = 120_000  # ms; the machine may be busy
+PATIENCE = 45_000  # ms; the machine may be busy
 PAINT_SECONDS, FOLLOW_SECONDS, MANY_SECONDS = 2.0, 0.3, 5.0  # of a machine that does nothing else: told, not held
 SLACK = 30
 
@@ -133,9 +133,9 @@ def test_the_answer_stands_beside_the_inputs_and_follows_each_change(desk: Desk)
         chart = page.locator(".st-key-answer [aria-label*='bar for the probability']")
         expect(chart).to_have_attribute("aria-label", re.compile(f"6: {changed['probabilities']['6'] * 100:.0f} %"))
         page.locator(".st-key-feature_alcohol [role=slider]").press("Home")
-        expect(number(page, "alcohol")).to_have_value("8.40")
+        expect(number(page, "alcohol")).to_have_value("8.4")
         expect(answer_of(page)).to_have_text(re.compile("^5,"))
-        expect(page.get_by_text("0.12 – 1.33 · above 80% of wines")).to_be_visible()
+        expect(page.get_by_text(re.compile(r"^0.12 – 1.33 · above 8\d% of wines$"))).to_be_visible()
 
 
 def test_an_odd_value_is_told_beside_its_field(desk: Desk) -> None:
@@ -220,7 +220,7 @@ def test_a_promotion_is_seen_without_reload_and_the_input_survives(desk: Desk) -
         expect(answer_of(page)).to_have_text(re.compile("^6,"))
         Registry(desk.bucket).promote(desk.releases[1], "better", "test", {})
         expect(page.get_by_text(desk.releases[1].id)).to_be_visible()
-        expect(number(page, "alcohol")).to_have_value("12.50")
+        expect(number(page, "alcohol")).to_have_value("12.5")
         asked = desk.ask("POST", "/predict", json=EXAMPLE | {"alcohol": 12.5})
         percent = f"6: {asked['probabilities']['6'] * 100:.0f} %"
         chart = page.locator(".st-key-answer [aria-label*='bar for the probability']")
@@ -233,7 +233,7 @@ def test_an_api_that_hangs_or_ends_is_told_and_the_input_survives(desk: Desk) ->
         with desk.api.paused():
             enter(page, "alcohol", 12.5)
             expect(page.locator(".st-key-answer")).to_contain_text("did not answer within")
-            expect(number(page, "alcohol")).to_have_value("12.50")
+            expect(number(page, "alcohol")).to_have_value("12.5")
         eventually(lambda: desk.ask("GET", "/readiness").get("status") == "ready")
         enter(page, "alcohol", 12.6)
         expect(answer_of(page)).to_have_text(re.compile("^6,"))
@@ -289,7 +289,7 @@ def test_keys_alone_reach_and_move_a_slider(desk: Desk) -> None:
             if slider.evaluate("one => one === document.activeElement"):
                 break
         page.keyboard.press("ArrowRight")
-        expect(number(page, "alcohol")).to_have_value("9.41")
+        expect(number(page, "alcohol")).to_have_value("9.5")
         assert slider.get_attribute("aria-label") == "alcohol, % vol"
 
 
