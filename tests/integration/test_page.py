@@ -32,7 +32,7 @@ from tests.support.wines import read_wines, to_csv
 
 pytestmark = tools.needs("chromium")
 DESK, PHONE = ViewportSize(width=1280, height=720), ViewportSize(width=390, height=844)
-PATIENCE = 45_000  # ms; the machine may be busy
+PATIENCE = 60_000  # ms; the machine may be busy
 PAINT_SECONDS, FOLLOW_SECONDS, MANY_SECONDS = 2.0, 0.3, 5.0  # of a machine that does nothing else: told, not held
 SLACK = 30
 
@@ -132,7 +132,7 @@ def test_the_answer_stands_beside_the_inputs_and_follows_each_change(desk: Desk)
         expect(answer_of(page)).to_have_text(re.compile("^6,"))
         chart = page.locator(".st-key-answer [aria-label*='bar for the probability']")
         expect(chart).to_have_attribute("aria-label", re.compile(f"6: {changed['probabilities']['6'] * 100:.0f} %"))
-        page.locator(".st-key-feature_alcohol [role=slider]").press("Home")
+        page.get_by_role("slider", name="alcohol, % vol").press("Home")
         expect(number(page, "alcohol")).to_have_value("8.4")
         expect(answer_of(page)).to_have_text(re.compile("^5,"))
         expect(page.get_by_text(re.compile(r"^0.12 – 1.33 · above 8\d% of wines$"))).to_be_visible()
@@ -282,7 +282,7 @@ def test_a_phone_shows_the_answer_first_and_nothing_beside_the_screen(desk: Desk
 
 def test_keys_alone_reach_and_move_a_slider(desk: Desk) -> None:
     with desk.open(EXAMPLE) as page:
-        slider = page.locator(".st-key-feature_alcohol [role=slider]")
+        slider = page.get_by_role("slider", name="alcohol, % vol")
         number(page, "density").focus()
         for _ in range(12):
             page.keyboard.press("Tab")
@@ -290,7 +290,6 @@ def test_keys_alone_reach_and_move_a_slider(desk: Desk) -> None:
                 break
         page.keyboard.press("ArrowRight")
         expect(number(page, "alcohol")).to_have_value("9.5")
-        assert slider.get_attribute("aria-label") == "alcohol, % vol"
 
 
 def see_no_violation(page: Page) -> None:
@@ -322,7 +321,7 @@ def test_it_is_fast(desk: Desk) -> None:
 
 def follow(page: Page) -> float:
     """Return the seconds from a slider's move to the prediction that is shown for it."""
-    page.locator(".st-key-feature_alcohol [role=slider]").focus()
+    page.get_by_role("slider", name="alcohol, % vol").focus()
     page.evaluate("""() => {
         const chart = ".st-key-answer [aria-label*='bar for']";
         const label = () => document.querySelector(chart).getAttribute("aria-label");
@@ -334,7 +333,7 @@ def follow(page: Page) -> float:
             look();
         });
     }""")
-    page.keyboard.press("PageUp")
+    page.keyboard.press("ArrowRight")
     return float(page.evaluate("window.followed")) / 1000
 
 
