@@ -244,6 +244,7 @@ def test_the_search_fetches_it_and_ranks_its_models(other: Other, tmp_path: Path
     )
     assert (other.folder / "data" / "tumours.csv").is_file()
     assert "LR_1" in done.stdout and "PARAMETERS = {" in done.stdout
+    assert f"2 result(s) for the page in s3://{other.bucket.name}/experiments/" in done.stdout
     (*_, last) = (tmp_path / "logs" / "tracking_model_metrics.log").read_text().splitlines()
     result = json.loads(last)
     assert result["scores"]["cv"]["ROC_AUC"] > 0.9 and len(result["confusion"]) == 2

@@ -169,7 +169,7 @@ def nothing(store: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     ("view", "words"),
     [
         ("experiments", "python -m src.learn_models"),
-        ("model", "make run"),
+        ("model", "the daily run makes one"),
         ("monitoring", "make monitor"),
         ("service", "Nothing was predicted"),
     ],
