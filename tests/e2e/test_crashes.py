@@ -4,7 +4,7 @@ The tests of this module share a stack on a small disk and follow one another.
 """
 
 import xmlrpc.client
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,8 @@ import psutil
 import pytest
 from supervisor.xmlrpc import SupervisorTransport
 
-from bench import kills
-from bench.chaos import prepare
-from bench.kills import Target
 from local.airflow_client import Airflow
 from local.env import read_env
-from tests.support.newcomer import WORSE_C, set_c
 from tests.support.services import eventually, fill_disk, small_disk
 from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
 
@@ -48,7 +44,6 @@ slow()
 def checkout() -> Iterator[Checkout]:
     with throwaway_checkout() as checkout, ExitStack() as stack:
         choose_ports(checkout)
-        set_c(checkout, WORSE_C)
         stack.enter_context(small_disk(checkout.folder / ".stack", 96))
         stack.callback(checkout.make, "down")
         (checkout.folder / "dags" / "slow.py").write_text(SLOW_DAG)
@@ -155,20 +150,6 @@ def test_what_runs_outlives_a_full_disk_and_make_up_says_so(checkout: Checkout) 
     assert done.returncode == 0, done.stdout
     eventually(lambda: all_run(checkout))
     assert supervisor(checkout, "getPID") == pid
-
-
-@pytest.fixture(scope="module")
-def target(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Target:
-    """Return the stack with a second release, to which a daily run would go back."""
-    return prepare(checkout, tmp_path_factory.mktemp("temporary"))
-
-
-@pytest.mark.parametrize("fault", [kills.kill_promotion, kills.kill_api, kills.kill_store, kills.kill_everything])
-def test_whatever_is_killed_the_champion_is_whole_and_the_next_run_succeeds(
-    target: Target, fault: Callable[[Target], None]
-) -> None:
-    fault(target)
-    kills.check(target)
 
 
 def test_make_up_on_a_full_disk_for_temporary_files_says_so(
