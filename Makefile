@@ -121,6 +121,9 @@ bench-batch: $(INSTALLED) data/winequality-red.csv  ## Measure rows a second by 
 bench-changes: $(INSTALLED)  ## Check each of 100,000 answers while the champion and the store change
 	@REQUESTS=100000 $(PYTHON) -m pytest -q -s tests/integration/test_api_changes.py
 
+chaos: $(INSTALLED) $(TOOLS)  ## Count what faults at random moments do to a stack of its own; ROUNDS=0.1 does a tenth
+	@ROUNDS="$(or $(ROUNDS),1)" $(PYTHON) -m bench.chaos
+
 bench-peers: $(INSTALLED)  ## Compare its speed with that of MLServer, installed for the purpose
 	@$(PYTHON) -m bench.peers
 
@@ -166,5 +169,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env env-example down status backup restore logs run monitor data data-log check check-data check-model lint test test-unit coverage test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-changes bench-peers screenshots lock audit sbom clean
+.PHONY: help up env env-example down status backup restore logs run monitor data data-log check check-data check-model lint test test-unit coverage test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-changes chaos bench-peers screenshots lock audit sbom clean
 .DEFAULT_GOAL := help

@@ -5,7 +5,6 @@ hashes from ``requirements.txt``, as in the ``Dockerfile``. What the base image 
 """
 
 import re
-import sys
 from collections.abc import Iterator
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
@@ -88,4 +87,4 @@ def _lock() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(write(PROJECT))
+    write(PROJECT)

@@ -20,6 +20,7 @@ from tests.support.throwaway import copy_project
 
 USER = "admin"
 HEARTBEAT_TIMEOUT = 15  # seconds until a task is taken for dead; a living one is seen every second
+PATIENCE = 300  # seconds that a busy machine may take to start
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,11 @@ def run_cluster(folder: Path, store: Mapping[str, str]) -> Iterator[Cluster]:
         work = ("celery", "worker", "--skip-serve-logs", "--celery-hostname")
         workers = {machine: start(machine, shared, *work, f"{machine.folder.name}@%h") for machine in machines}
         migration = start(head, shared | own, "db", "migrate")
-        assert migration.wait(120) == 0, migration.log.read_text()
+        assert migration.wait(PATIENCE) == 0, migration.log.read_text()
         login = {"AIRFLOW_USER": USER, "AIRFLOW_PASSWORD": password}
         make_login = head.run(shared | own | login, "login", "workers.login")
         make_login.start()
-        assert make_login.wait(120) == 0, make_login.log.read_text()
+        assert make_login.wait(PATIENCE) == 0, make_login.log.read_text()
         address = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
         commands = (("api-server", *address), ("scheduler", "--skip-serve-logs"), ("dag-processor",))
         programs = [*workers.values(), *(start(head, shared | own, *command) for command in commands)]

@@ -41,10 +41,10 @@ class Checkout:
 
 
 @contextmanager
-def throwaway_checkout() -> Iterator[Checkout]:
-    """Copy the project; stop what was started there and delete it at the end."""
-    with tempfile.TemporaryDirectory(prefix="wine-stack-") as name:
-        checkout = Checkout(Path(name).resolve() / "project")
+def throwaway_checkout(name: str = "project") -> Iterator[Checkout]:
+    """Copy the project to a folder of that name; stop what was started there and delete it at the end."""
+    with tempfile.TemporaryDirectory(prefix="wine-stack-") as parent:
+        checkout = Checkout(Path(parent).resolve() / name)
         copy_project(checkout.folder)
         (checkout.folder / ".venv").symlink_to(sys.prefix)
         subprocess.run(["git", "init", "--quiet", "--initial-branch", "develop"], cwd=checkout.folder, check=True)

@@ -1,0 +1,150 @@
+"""``make chaos``: faults at random moments on a stack of its own, counted in one table; exits 1 where one did harm.
+
+``ROUNDS=0.1 make chaos`` does a tenth of each count. The stack is in a folder with a space in its name, in LANG=C.
+"""
+
+import os
+import platform
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from bench import hostile, kills
+from bench.kills import Target
+from src.config import PARAMETERS, PROJECT
+from tests.support.newcomer import WORSE_C, set_c
+from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
+
+FAULTS: dict[str, tuple[int, Callable[[Target], None]]] = {
+    "kill -9: a promotion": (40, kills.kill_promotion),
+    "kill -9: a daily run in the shell": (30, kills.kill_pipeline),
+    "kill -9: the API while it keeps a release": (40, kills.kill_api),
+    "kill -9: the store during a write": (40, kills.kill_store),
+    "kill -9: a DAG task": (20, kills.kill_task),
+    "kill -9: the scheduler": (20, kills.kill_scheduler),
+    "kill -9: supervisord": (5, kills.kill_supervisord),
+    "kill -9: everything at once": (5, kills.kill_everything),
+    "two daily runs at once": (10, kills.run_twice),
+    "two make up at once": (5, kills.start_twice),
+}
+SUITES = {  # what the tests do already, by what of it is counted
+    "requests through changes": (100_000, ("tests/integration/test_api_changes.py",)),
+    "changes of the registry in pairs": (200, ("tests/integration/test_two_at_once.py", "-k", "of_two_at_once")),
+    "a disk that fills": (3, ("tests/integration/test_api_log.py", "tests/e2e/test_crashes.py", "-k", "full_disk")),
+}
+HOSTILE = 10_000
+MEMORY = 40  # MB that the API may have kept of it
+
+
+class Table:
+    """What was done, how often, and what went wrong."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, int, list[str]]] = []
+
+    def add(self, what: str, count: int, wrong: list[str], told: str = "") -> None:
+        """Add a row and print it."""
+        self.rows.append((what, count, wrong))
+        print(f"| {what} | {count:,} | {len(wrong)} |{told}", flush=True)
+        for one in wrong:
+            print(f"  {one}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def stack() -> Iterator[Target]:
+    """Start a stack with two releases, the better of which a daily run would promote."""
+    with throwaway_checkout("a project") as checkout, tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
+        os.environ["LANG"] = os.environ["LC_ALL"] = "C"
+        choose_ports(checkout)
+        set_c(checkout, WORSE_C)
+        yield prepare(checkout, Path(temporary))
+
+
+def prepare(checkout: Checkout, temporary: Path) -> Target:
+    """Start what is in a checkout, and make its second release."""
+    done = checkout.make("up", seconds=900)
+    assert done.returncode == 0, done.stdout
+    set_c(checkout, PARAMETERS["C"])
+    target = Target(checkout, temporary, random.Random())
+    target.do(kills.daily_run)
+    return target
+
+
+def strike(target: Target, fault: Callable[[Target], None], count: int) -> list[str]:
+    """Do a fault so often, each time on a stack that is well; return what was wrong."""
+    wrong = []
+    for _ in range(count):
+        try:
+            fault(target)
+            kills.check(target)
+        except AssertionError as error:
+            wrong.append(f"{fault.__name__}: {str(error)[:500]}")
+    return wrong
+
+
+def attack(target: Target, count: int) -> list[str]:
+    """Send hostile requests to the API, and see that its memory returns."""
+    api = target.program("src.api")
+    before = _memory(api)
+    wrong = hostile.attack(target.settings.api_port, count, target.chance)
+    time.sleep(5)
+    if api.is_running() and (kept := _memory(api) - before) > MEMORY:
+        wrong.append(f"the API kept {kept:.0f} MB")
+    if not api.is_running():
+        wrong.append("the API ended")
+    return wrong
+
+
+def run_suite(count: int, arguments: tuple[str, ...]) -> tuple[list[str], str]:
+    """Run tests in a process of their own; return those that failed, and the last line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rf", "-p", "no:cacheprovider", *arguments],
+        cwd=PROJECT,
+        env=os.environ | {"REQUESTS": str(count)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    failed = re.findall(r"^(?:FAILED|ERROR) .*$", done.stdout, re.MULTILINE)
+    if done.returncode and not failed:
+        failed = [done.stdout[-500:]]
+    return failed, done.stdout.strip().rpartition("\n")[2]
+
+
+def _memory(process: psutil.Process) -> float:
+    everything = [process, *process.children(recursive=True)]
+    return sum(float(one.memory_info().rss) for one in everything) / 1e6
+
+
+def main() -> int:
+    """Print the table; returns 1 where something in it went wrong."""
+    share = float(os.environ.get("ROUNDS", "1"))
+    table = Table()
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}\n")
+    print("| fault | times | wrong |\n|---|---|---|", flush=True)
+    with stack() as target:
+        for what, (count, fault) in FAULTS.items():
+            done = max(1, round(count * share))
+            table.add(what, done, strike(target, fault, done))
+        done = max(10, round(HOSTILE * share))
+        table.add("hostile requests", done, attack(target, done))
+        for what, seconds in target.repairs.items():
+            print(f"\nafter {what}: the run that was hit ended well in {statistics.median(seconds):.0f} s (median)")
+    for what, (count, arguments) in SUITES.items():
+        wrong, told = run_suite(max(1000, round(count * share)), arguments)
+        table.add(what, count, wrong, f"  {told}")
+    return 1 if any(wrong for _, _, wrong in table.rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,310 @@
+"""Kills with -9 of one part of a running stack, at a random moment of its work, and what must hold after each."""
+
+import multiprocessing
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import boto3
+import httpx
+import psutil
+from botocore.config import Config
+
+from local.airflow_client import Airflow, RunError
+from local.env import read_env
+from src import checker
+from src.core.wine import EXAMPLE
+from src.errors import RegistryError
+from src.pipeline.run import run
+from src.registry import Registry
+from src.settings import StackSettings
+from src.storage.bucket import Bucket
+from tests.support.services import eventually
+from tests.support.throwaway import Checkout
+from workers import preload  # noqa: F401
+
+PATIENCE = 400  # seconds that a busy machine may take to repair itself
+REFUSED = 3  # the exit code of a run that found another champion than it had compared with
+Forked = BaseProcess
+
+
+@dataclass
+class Target:
+    """A stack that runs, its two releases, and what was measured of it."""
+
+    checkout: Checkout
+    temporary: Path
+    chance: random.Random
+    repairs: dict[str, list[float]] = field(default_factory=dict)  # seconds until a run that was hit had ended well
+
+    @property
+    def settings(self) -> StackSettings:
+        """Return what ``.env`` says."""
+        return read_env(self.checkout.folder / ".env")[0]
+
+    def start(self, *arguments: str, **more: str) -> "subprocess.Popen[str]":
+        """Start a Python module in the checkout, as a person does in a shell."""
+        kept = {name: value for name, value in os.environ.items() if name.lower() not in StackSettings.model_fields}
+        return subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=self.checkout.folder,
+            env=kept | {"TMPDIR": str(self.temporary)} | more,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Return the registry in the stack's bucket."""
+        settings = self.settings
+        client = boto3.Session().client(
+            "s3",
+            endpoint_url=settings.aws_endpoint_url_s3,
+            region_name=settings.aws_region,
+            aws_access_key_id=settings.aws_access_key_id,
+            aws_secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+            config=Config(request_checksum_calculation="when_required"),
+        )
+        return Registry(Bucket(settings.bucket, client))
+
+    def fork(self, work: Callable[[], object]) -> Forked:
+        """Start a command of the project in a process that has its libraries in memory already, as a worker has."""
+        _, values = read_env(self.checkout.folder / ".env")
+        process = multiprocessing.get_context("fork").Process(
+            target=_work, args=(work, values | {"TMPDIR": str(self.temporary)}, self.temporary / "output")
+        )
+        process.start()
+        return process
+
+    def do(self, work: Callable[[], object]) -> None:
+        """Run a command of the project to its end.
+
+        Raises:
+            AssertionError: it failed.
+
+        """
+        process = self.fork(work)
+        process.join(PATIENCE)
+        output = (self.temporary / "output").read_text().strip()[-300:]
+        assert process.exitcode == 0, f"a command ended with {process.exitcode}: {output}"
+
+    def promote(self) -> Callable[[], object]:
+        """Return the promotion by hand of a release that is not the champion."""
+        champion = self.registry.current()
+        assert champion
+        other = next(one for one in self.registry.releases() if one != champion.id)
+
+        def work() -> None:
+            registry = Registry(Bucket.from_environment())
+            registry.promote(registry.find(other), "promoted by hand", "chaos", {})
+
+        return work
+
+    def sleep(self, most: float) -> None:
+        """Wait for a random time."""
+        time.sleep(self.chance.uniform(0, most))
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every process that works in the checkout."""
+        return [one for one in psutil.process_iter() if _works_in(one, self.checkout.folder)]
+
+    def program(self, *words: str) -> psutil.Process:
+        """Return the process of supervisor's program that was started by these words."""
+        return eventually(lambda: next(iter(self._found(words)), None), PATIENCE)
+
+    def _found(self, words: tuple[str, ...]) -> Iterator[psutil.Process]:
+        for one in self.processes():
+            with suppress(psutil.Error):
+                if all(any(word in part for part in one.cmdline()) for word in words):
+                    yield one
+
+
+def kill_promotion(target: Target) -> None:
+    """Kill a promotion by hand."""
+    _kill_later(target, target.fork(target.promote()), 2)
+
+
+def kill_pipeline(target: Target) -> None:
+    """Kill a daily run from the shell that has a better release to promote."""
+    target.do(target.promote())
+    _kill_later(target, target.fork(daily_run), 8)
+
+
+def kill_api(target: Target) -> None:
+    """Kill the API where a new champion was just made, which it fetches and keeps."""
+    target.do(target.promote())
+    target.sleep(3)
+    target.program("src.api").kill()
+
+
+def kill_store(target: Target) -> None:
+    """Kill the store during a promotion."""
+    promotion = target.fork(target.promote())
+    target.sleep(2)
+    target.program("gateway").kill()
+    promotion.join(PATIENCE)  # it may fail: the champion must be the one or the other
+
+
+def kill_task(target: Target) -> None:
+    """Kill one of the processes that the scheduler runs a task in."""
+    with _hit_run(target, "DAG task"):
+        children = target.program("local.airflow", "scheduler").children(recursive=True)
+        target.chance.choice(children).kill()
+
+
+def kill_scheduler(target: Target) -> None:
+    """Kill the scheduler during a run; what it had forked must end with it."""
+    with _hit_run(target, "scheduler"):
+        scheduler = target.program("local.airflow", "scheduler")
+        children = scheduler.children(recursive=True)
+        scheduler.kill()
+        gone, alive = psutil.wait_procs(children, timeout=5)
+        assert not alive, f"{len(alive)} processes outlived the scheduler by 5 s"
+
+
+def kill_supervisord(target: Target) -> None:
+    """Kill supervisord during a run, and start again."""
+    with _hit_run(target, "supervisord"):
+        target.program("supervisor.supervisord").kill()
+        _make_up(target)
+
+
+def kill_everything(target: Target) -> None:
+    """Kill every process at once during a run, as when the machine loses its power, and start again."""
+    with _hit_run(target, "everything at once"):
+        for one in target.processes():
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        _make_up(target)
+
+
+def start_twice(target: Target) -> None:
+    """Kill supervisord, and run two ``make up`` at once."""
+    target.program("supervisor.supervisord").kill()
+    both = [target.start("local.stack", "up") for _ in range(2)]
+    for one in both:
+        output, _ = one.communicate(timeout=PATIENCE)
+        assert one.returncode == 0, output[-300:]
+
+
+def run_twice(target: Target) -> None:
+    """Do two daily runs at once: each ends well, or is refused by name."""
+    both = [target.fork(daily_run) for _ in range(2)]
+    for one in both:
+        one.join(PATIENCE)
+    assert {one.exitcode for one in both} <= {0, REFUSED}, f"exit codes {[one.exitcode for one in both]}"
+
+
+def daily_run() -> None:
+    """Do the daily run, as ``make run`` does."""
+    try:
+        run("chaos")
+    except RegistryError as error:
+        sys.exit(REFUSED if "was compared; start a new run" in str(error) else str(error))
+
+
+def check(target: Target) -> None:
+    """Fail where anything is wrong with a stack that was left alone since the fault.
+
+    Raises:
+        AssertionError: says what.
+
+    """
+    eventually(lambda: _serves(target), PATIENCE)
+    target.do(daily_run)
+    events = target.registry.history()
+    assert events[0].replaced is None
+    for before, after in pairwise(events):
+        assert after.replaced == before.release, f"history is out of order at {after.time}"
+        assert after.time > before.time, f"history goes back at {after.time}"
+    target.do(lambda: sys.exit(checker.main([])))
+    eventually(lambda: _served(target) == events[-1].release, PATIENCE)
+    left = [path.name for path in target.temporary.iterdir() if re.match(r"wine-(workspace|new)-", path.name)]
+    assert not left, f"left in the temporary folder: {', '.join(left)}"
+    eventually(lambda: not _strays(target))
+
+
+def _strays(target: Target) -> list[psutil.Process]:
+    supervisor = target.program("supervisor.supervisord")
+    kept = {supervisor.pid, *(one.pid for one in supervisor.children(recursive=True))}
+    return [one for one in target.processes() if one.pid not in kept]
+
+
+class _hit_run:  # noqa: N801
+    """Start a run of the DAG, wait for a random moment of it, and after the block wait until it has ended well."""
+
+    def __init__(self, target: Target, what: str) -> None:
+        self.target, self.what = target, what
+
+    def __enter__(self) -> None:
+        with Airflow.of(self.target.settings) as airflow:
+            eventually(airflow.is_ready, PATIENCE)
+            self.run = airflow.trigger()
+        self.target.sleep(20)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind:
+            return
+        start = time.monotonic()
+        with Airflow.of(self.target.settings) as airflow:
+            eventually(airflow.is_ready, PATIENCE)
+            while True:
+                try:
+                    list(airflow.follow(self.run, PATIENCE))
+                    break
+                except RunError as error:
+                    assert "does not answer" in str(error) and time.monotonic() < start + PATIENCE, error
+        self.target.repairs.setdefault(self.what, []).append(time.monotonic() - start)
+
+
+def _work(work: Callable[[], object], values: Mapping[str, str], output: Path) -> None:
+    """Do in a fork what a command does, in the environment of ``.env``."""
+    os.environ.update(values)
+    tempfile.tempdir = None  # what the parent found out
+    with output.open("w") as file, redirect_stdout(file), redirect_stderr(file):
+        os.dup2(file.fileno(), 2)
+        work()
+
+
+def _kill_later(target: Target, process: Forked, most: float) -> None:
+    target.sleep(most)
+    process.kill()
+    process.join(60)
+
+
+def _make_up(target: Target) -> None:
+    output = target.start("local.stack", "up")
+    told, _ = output.communicate(timeout=PATIENCE)
+    assert output.returncode == 0, told[-300:]
+
+
+def _serves(target: Target) -> bool:
+    return _served(target) is not None
+
+
+def _served(target: Target) -> str | None:
+    try:
+        url = f"http://127.0.0.1:{target.settings.api_port}/predict"
+        answer: Mapping[str, str] = httpx.post(url, json=EXAMPLE, timeout=10).raise_for_status().json()
+        return answer["release"]
+    except httpx.HTTPError:
+        return None
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
