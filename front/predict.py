@@ -1,6 +1,7 @@
 """Predict: one wine, its grade, why, and what would change it."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import answer
@@ -50,13 +51,8 @@ def _draw_head(features: list[wine.Feature]) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.title(say("predict_title"), anchor=False, width="stretch")
         for name, icon in EXAMPLES.items():
-            if name == "median":
-                change, arguments = wine.reset, (features,)
-            else:
-                change, arguments = wine.take_example, (name,)
-            st.button(
-                say(f"example_{name}"), icon=icon, help=say(f"example_{name}_help"), on_click=change, args=arguments
-            )
+            change = partial(wine.reset, features) if name == "median" else partial(wine.take_example, name)
+            st.button(say(f"example_{name}"), icon=icon, help=say(f"example_{name}_help"), on_click=change)
     if notice := st.session_state.pop(wine.NOTICE, None):
         st.warning(notice)
 

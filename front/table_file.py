@@ -65,7 +65,7 @@ def read(content: bytes, release: Mapping[str, Any]) -> TableFile:
         feature, cell = features[number], table.column(columns[number])[row].as_py()
         expected = say("fault_expected", lowest=f"{feature['lowest']:g}", highest=f"{feature['highest']:g}")
         faults.append((int(lines[row]), header[columns[number]], cell, expected))
-    good: np.ndarray = fits.all(axis=1)
+    good: np.ndarray = np.asarray(fits.all(axis=1))
     names = [say("fault_line"), say("fault_column"), say("fault_value"), say("fault_why")]
     return TableFile(
         table=table,

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ from tests.support.wines import read_wines, to_csv
 pytestmark = tools.needs("chromium")
 DESK, PHONE = ViewportSize(width=1280, height=720), ViewportSize(width=390, height=844)
 PATIENCE = 60_000  # ms; the machine may be busy
-PAINT_SECONDS, FOLLOW_SECONDS, MANY_SECONDS = 2.0, 0.3, 5.0  # of a machine that does nothing else: told, not held
+MANY_SECONDS = 5.0  # of a machine that does nothing else: told, not held
 SLACK = 30
 
 
@@ -250,13 +249,12 @@ def test_an_api_that_hangs_or_ends_is_told_and_the_input_survives(desk: Desk) ->
 
 def test_russian_is_spoken_throughout_and_stays(desk: Desk) -> None:
     with desk.open(EXAMPLE, color_scheme="dark") as page:
-        click(page, "Русский")
+        page.get_by_text("Русский", exact=True).click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Насколько хорошо это вино?")
         expect(answer_of(page)).to_have_text(re.compile("^5, "))
         page.wait_for_url("**lang=ru**")
         said = re.sub(r"\b(API|pH|SO₂|English|LogisticRegression|favorite|help|release)\b", "", visible_text(page))
         assert not re.findall(r"\b[A-Za-z]{4,}\b", re.sub(r"\b[0-9a-f]{12}\b|\b[a-z_]+_[a-z_]+\b", "", said))
-        see_no_violation(page)
         page.get_by_role("link", name="Много вин").click()
         expect(page.get_by_text("Файл-образец")).to_be_visible()
     with desk.open(EXAMPLE | {"lang": "ru"}) as page:
@@ -302,39 +300,6 @@ def see_no_violation(page: Page) -> None:
     serious = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
     told = [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in serious]
     assert not told, json.dumps(told, indent=1)
-
-
-def test_it_is_fast(desk: Desk) -> None:
-    paints, follows = [], []
-    for _ in range(3):
-        start = time.perf_counter()
-        with desk.open(EXAMPLE) as page:
-            expect(answer_of(page)).to_be_visible()
-            paints.append(time.perf_counter() - start)
-            if len(paints) == 3:
-                follows = [follow(page) for _ in range(9)]
-    paint, followed = statistics.median(paints), statistics.median(follows)
-    print(f"\nfirst answer after {paint:.2f} s (most: {PAINT_SECONDS:g}), ", end="")
-    print(f"a changed slider's after {followed:.3f} s (most: {FOLLOW_SECONDS:g}); medians, on this machine now")
-    assert paint < PAINT_SECONDS * SLACK and followed < FOLLOW_SECONDS * SLACK
-
-
-def follow(page: Page) -> float:
-    """Return the seconds from a slider's move to the prediction that is shown for it."""
-    page.get_by_role("slider", name="alcohol, % vol").focus()
-    page.evaluate("""() => {
-        const chart = ".st-key-answer [aria-label*='bar for']";
-        const label = () => document.querySelector(chart).getAttribute("aria-label");
-        const before = label();
-        addEventListener("keydown", () => { window.moved = performance.now(); }, { once: true, capture: true });
-        window.followed = new Promise(done => {
-            const end = () => done(performance.now() - window.moved);
-            const look = () => label() === before ? requestAnimationFrame(look) : end();
-            look();
-        });
-    }""")
-    page.keyboard.press("ArrowRight")
-    return float(page.evaluate("window.followed")) / 1000
 
 
 def test_no_browser_complained(desk: Desk) -> None:

@@ -147,7 +147,7 @@ def test_on_a_phone_in_russian_nothing_is_cut_off_and_each_chart_has_its_words(l
     looking.begin("ru")
     for view in VIEWS:
         page = looking.open(view)
-        charts = page.locator("[data-testid=stVegaLiteChart] [role=graphics-document]")
+        charts = page.locator("[data-testid=stVegaLiteChart][role=graphics-document]")
         expect(charts.first).to_be_visible()
         for chart in charts.all():
             assert re.search("[а-яё]{3}", chart.get_attribute("aria-label") or "")

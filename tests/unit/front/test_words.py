@@ -48,9 +48,11 @@ def asked_keys() -> Iterator[str]:
                 continue
             if node.func.id == "say" and isinstance(node.args[0], ast.JoinedStr):
                 parts = node.args[0].values
-                yield "".join(re.escape(part.value) if isinstance(part, ast.Constant) else r"\w+" for part in parts)
+                yield "".join(
+                    re.escape(str(part.value)) if isinstance(part, ast.Constant) else r"\w+" for part in parts
+                )
             elif node.func.id == "say_term" and isinstance(node.args[0], ast.Constant):
-                yield rf"{node.args[0].value}_\w+"
+                yield rf"{node.args[0].value!s}_\w+"
 
 
 def test_each_text_is_there_in_each_language_with_the_same_values() -> None:
