@@ -253,6 +253,7 @@ def test_russian_is_spoken_throughout_and_stays(desk: Desk) -> None:
         expect(page.get_by_role("heading", level=1)).to_have_text("Насколько хорошо это вино?")
         expect(answer_of(page)).to_have_text(re.compile("^5, "))
         page.wait_for_url("**lang=ru**")
+        expect(page.get_by_test_id("stMain")).not_to_contain_text("Log this wine")
         said = re.sub(r"\b(API|pH|SO₂|English|LogisticRegression|favorite|help|release)\b", "", visible_text(page))
         assert not re.findall(r"\b[A-Za-z]{4,}\b", re.sub(r"\b[0-9a-f]{12}\b|\b[a-z_]+_[a-z_]+\b", "", said))
         page.get_by_role("link", name="Много вин").click()
