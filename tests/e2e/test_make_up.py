@@ -208,11 +208,13 @@ def test_no_log_command_line_page_or_metric_holds_a_secret(stack: Stack) -> None
 
 def test_every_socket_that_listens_does_so_on_this_machine_alone(stack: Stack) -> None:
     pids = {process.pid for process in processes_of(stack)}
-    sockets = [one for one in psutil.net_connections("inet") if one.pid in pids and one.laddr and not one.raddr]
-    assert {one.laddr.port for one in sockets} >= {
+    listening: list[Any] = [
+        one.laddr for one in psutil.net_connections("inet") if one.pid in pids and one.laddr and not one.raddr
+    ]
+    assert {address.port for address in listening} >= {
         stack.ports[key] for key in ("S3_PORT", "API_PORT", "FRONT_PORT", "AIRFLOW_PORT")
     }
-    assert {one.laddr.ip for one in sockets} == {"127.0.0.1"}
+    assert {address.ip for address in listening} == {"127.0.0.1"}
 
 
 def test_two_make_up_at_once_follow_one_another(stack: Stack) -> None:
