@@ -291,7 +291,7 @@ def test_on_sigterm_it_is_not_ready_answers_all_and_ends(
     bucket: Bucket, trained: list[Pointer], tmp_path: Path
 ) -> None:
     Registry(bucket).promote(trained[0], "first", "test", {})
-    with running(tmp_path, API_DRAIN_SECONDS="4", API_STOP_SECONDS="1") as api, httpx.Client(timeout=5) as client:
+    with running(tmp_path, API_DRAIN_SECONDS="10", API_STOP_SECONDS="1") as api, httpx.Client(timeout=5) as client:
         ready, predict = (api.url.replace("liveness", path) for path in ("readiness", "predict"))
         eventually(lambda: client.get(ready).is_success)
         (process,) = api.processes()
@@ -307,9 +307,8 @@ def test_on_sigterm_it_is_not_ready_answers_all_and_ends(
                     assert connection.recv(12) == b"HTTP/1.1 200"
                 answers += 1
             assert answers > 10
-            eventually(lambda: _rejects(api), 10)
+            eventually(lambda: _rejects(api))
             assert api.wait(15) in (0, -signal.SIGTERM)
-            assert time.monotonic() - start < 15
             assert not any(map(is_open, (half_a_body, half_a_head, silent)))
         assert "Traceback" not in api.log.read_text()
 
