@@ -18,9 +18,12 @@ import psutil
 from src.config import MODEL, PARAMETERS, PROJECT
 from src.core import dataset, models, release
 from src.core.pointer import Pointer
+from src.core.signature import public_half
 from src.core.wine import EXAMPLE
 from src.pipeline.steps import feature_ranges
 from src.registry import CURRENT
+from src.registry.signed import sign_release
+from src.settings import make_signing_key
 from src.storage.bucket import content_key
 from tests.support.services import Service, free_port
 
@@ -100,6 +103,7 @@ def server(
         "AWS_ACCESS_KEY_ID": "none",
         "AWS_SECRET_ACCESS_KEY": "none",
         "NO_PROXY": "127.0.0.1",
+        "TRUSTED_KEYS": os.environ.get("TRUSTED_KEYS", ""),
         **settings,
     }
     return Service(command, f"http://127.0.0.1:{port}{path}", folder / f"{port}.log", environment, cwd)
@@ -123,7 +127,10 @@ def memory(service: Service) -> float:
 
 
 def keep_release(cache: Path) -> bytes:
-    """Train a release and keep it as the service does, for a start without a store; returns its model."""
+    """Train a release and keep it as the service does, for a start without a store; returns its model.
+
+    Its key is put into the environment, and trusted by every server that is started after it.
+    """
     (csv,) = (path for path in (PROJECT / "assets/bootstrap").glob("files/md5/*/*") if path.suffix != ".dir")
     table = dataset.read(csv)
     fitted = models.fit(MODEL, PARAMETERS, table)
@@ -149,7 +156,9 @@ def keep_release(cache: Path) -> bytes:
     entries = [{"md5": _keep(cache, content), "relpath": name} for name, content in sorted(files.items())]
     pointer = Pointer(_keep(cache, json.dumps(entries).encode(), ".dir"), release.FOLDER)
     (cache / CURRENT).parent.mkdir()
-    (cache / CURRENT).write_text(pointer.to_yaml())
+    key = make_signing_key()
+    os.environ.update(SIGNING_KEY=key, TRUSTED_KEYS=public_half(key))
+    (cache / CURRENT).write_text(sign_release(pointer, files).to_yaml())
     return model
 
 

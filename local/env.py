@@ -3,7 +3,7 @@
 import difflib
 import os
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from src.config import PROJECT
+from src.core.signature import public_half
 from src.errors import ConfigError
 from src.settings import StackSettings, name_problems
 
@@ -32,7 +33,7 @@ def write_env() -> bool:
     temporary = ENV.with_name(".env.new")
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(render_env({key: _make_first(field) for key, field in FIELDS.items()}))
+        file.write(render_env(_make_firsts({})))
     temporary.rename(ENV)
     return True
 
@@ -43,12 +44,12 @@ def add_missing_keys() -> list[str]:
     A key that nobody knows may be one of them misspelt: then nothing is added that would win over its value.
     """
     known = dotenv_values(ENV)
-    missing = [] if known.keys() - FIELDS.keys() else [key for key in FIELDS if key not in known]
+    missing = {} if known.keys() - FIELDS.keys() else _make_firsts(known)
     if missing:
         with ENV.open("a") as file:
-            file.writelines(f"\n{key}={_make_first(FIELDS[key])}" for key in missing)
+            file.writelines(f"\n{key}={value}" for key, value in missing.items())
             file.write("\n")
-    return missing
+    return [*missing]
 
 
 def read_env(path: Path = ENV) -> tuple[StackSettings, dict[str, str]]:
@@ -114,9 +115,15 @@ def _first(field: FieldInfo) -> object:
     return field.json_schema_extra["first"]
 
 
-def _make_first(field: FieldInfo) -> str:
-    first = _first(field)
-    return str(first() if callable(first) else first)
+def _make_firsts(known: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the first values of the keys that are not ``known``; the trusted key is that of the one that signs."""
+    made: dict[str, str] = {}
+    for key in FIELDS.keys() - known.keys() - {"TRUSTED_KEYS"}:
+        first = _first(FIELDS[key])
+        made[key] = str(first() if callable(first) else first)
+    if "TRUSTED_KEYS" not in known:
+        made["TRUSTED_KEYS"] = public_half(made.get("SIGNING_KEY") or known["SIGNING_KEY"] or "")
+    return {key: made[key] for key in FIELDS if key in made}
 
 
 def _show_first(field: FieldInfo) -> str:

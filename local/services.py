@@ -65,14 +65,16 @@ def own_variables(settings: StackSettings, values: Mapping[str, str]) -> dict[st
     alerts = bucket | told("ALERT_URLS")
     return {
         "store": dict(zip(("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"), root, strict=True)),
-        "api": told("API_", "PREDICTION_LOG_")
+        "api": told("API_", "PREDICTION_LOG_", "TRUSTED_KEYS")
         | bucket
         | dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), api, strict=True)),
         "front": told("API_URL", "FRONT_API_KEY"),
         "airflow-api-server": airflow,
         "airflow-scheduler": airflow
         | alerts
-        | told("API_URL", "CLEARML_", "GIT_COMMIT", "GUARD"),  # its workers run the tasks
+        | told(
+            "API_URL", "CLEARML_", "GIT_COMMIT", "GUARD", "SIGNING_KEY", "TRUSTED_KEYS"
+        ),  # its workers run the tasks
         "airflow-dag-processor": airflow | alerts,  # it tells of runs that failed
     }
 

@@ -42,8 +42,6 @@ def _check_champion(registry: Registry) -> Pointer:
 
 def _check_release(registry: Registry, release_id: str) -> Pointer:
     pointer = registry.find(release_id)
-    if pointer.id != release_id:
-        raise IntegrityError(f"its pointer names {pointer.md5}")
     registry.load(pointer)
     return pointer
 

@@ -6,7 +6,8 @@
     ├── StoreError       the bucket cannot be reached or rejects us       (worth a retry)
     ├── MissingError     the bucket holds no such object
     ├── IntegrityError   bytes are not what their pointer says
-    │   └── FormatError  newer code wrote them
+    │   ├── FormatError     newer code wrote them
+    │   └── SignatureError  nobody who is trusted says that they are a release
     ├── ConflictError    another change of the same object came first
     ├── RegistryError    a promotion or roll-back that makes no sense
     ├── SearchError      the search cannot start or go on
@@ -42,6 +43,10 @@ class IntegrityError(StackError):
 
 class FormatError(IntegrityError):
     """Newer code wrote these bytes."""
+
+
+class SignatureError(IntegrityError):
+    """Nobody who is trusted says that these bytes are a release."""
 
 
 class ConflictError(StackError):

@@ -71,6 +71,21 @@ class StoreAccessSettings(Settings):
     aws_response_checksum_validation: Text = setting("The same, for what the store answers", "when_required")
 
 
+class SigningSettings(Settings):
+    """Signed releases: docs/signing.md."""
+
+    signing_key: Secret | None = setting(
+        "Private key that releases are signed with, for the pipeline alone: P-256, in base64 of PKCS #8",
+        lambda: make_signing_key(),
+    )
+    trusted_keys: Annotated[tuple[Text, ...], SPLIT, Field(min_length=1)] | None = setting(
+        "Public keys, separated by commas: a release is served where one of them signed it; each in base64 of its "
+        "SubjectPublicKeyInfo",
+        "the public half of SIGNING_KEY",
+        default=None,
+    )
+
+
 class ApiSettings(StoreSettings):
     """The prediction service."""
 
@@ -246,6 +261,7 @@ class StackSettings(
     FrontSettings,
     ReaderSettings,
     ApiSettings,
+    SigningSettings,
     StoreAccessSettings,
     StoreSettings,
 ):
@@ -291,6 +307,28 @@ def read_settings(settings: type[S]) -> S:
     except ValidationError as error:
         problems = "; ".join(name_problems(error).values())
         raise ConfigError(f"{problems}. Set it in .env (each variable is in .env_example)") from error
+
+
+def read_trusted_keys() -> tuple[str, ...]:
+    """Return the public keys of those whose releases this environment trusts.
+
+    Raises:
+        ConfigError: it has none.
+
+    """
+    keys = read_settings(SigningSettings).trusted_keys
+    if keys is None:
+        raise ConfigError("there is no TRUSTED_KEYS, so that no release can be trusted; add it to .env with: make env")
+    return keys
+
+
+def make_signing_key() -> str:
+    """Return a new private key, as ``SIGNING_KEY`` takes it."""
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = generate_private_key(SECP256R1())
+    return base64.b64encode(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())).decode()
 
 
 def name_problems(error: ValidationError) -> dict[str, str]:

@@ -6,7 +6,8 @@ import pickle
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ import pytest
 from src.config import DATA_POINTER, PARAMETERS, PROJECT
 from src.core import wine
 from src.core.pointer import Pointer
+from src.core.signature import public_half
 from src.pipeline import steps
 from src.registry import Registry
+from src.settings import make_signing_key
 from src.storage.bucket import Bucket
 from src.storage.workspace import open_workspace
 from tests.support.services import Service, gateway
@@ -47,11 +50,14 @@ def not_tested(reporter: pytest.TerminalReporter) -> Counter[tuple[str, str]]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_bucket_but_the_tests() -> Iterator[None]:
-    """Take a person's own bucket, or that of CI, out of the environment, so that no test can reach it."""
+def no_bucket_but_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Take a person's own bucket, or that of CI, out of the environment, and put keys of this run's own into it."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in [name for name in os.environ if name == "BUCKET" or name.startswith("AWS_")]:
             monkeypatch.delenv(name)
+        key = once_a_run(tmp_path_factory, "signing-key", lambda: make_signing_key().encode()).decode()
+        monkeypatch.setenv("SIGNING_KEY", key)
+        monkeypatch.setenv("TRUSTED_KEYS", public_half(key))
         yield
 
 
@@ -76,13 +82,19 @@ def training(
     store: Service, data_csv: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[list[Pointer], dict[str, bytes]]:
     """Train three releases once in a run; return their pointers and every object that the bucket held then."""
-    kept = common_folder(tmp_path_factory) / "training.pickle"
+    train = partial(train_releases, store, data_csv)
+    releases, objects = pickle.loads(once_a_run(tmp_path_factory, "training", lambda: pickle.dumps(train())))
+    return releases, objects
+
+
+def once_a_run(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[], bytes]) -> bytes:
+    """Return what ``make`` made once in this run, whose workers share it."""
+    kept = common_folder(tmp_path_factory) / name
     with kept.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
-            kept.write_bytes(pickle.dumps(train_releases(store, data_csv)))
-        releases, objects = pickle.loads(kept.read_bytes())
-        return releases, objects
+            kept.write_bytes(make())
+        return kept.read_bytes()
 
 
 def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from src import cli
 from src.api.workers import BACKLOG, Workers
 from src.errors import ConfigError
-from src.settings import ApiSettings, read_settings
+from src.settings import ApiSettings, read_settings, read_trusted_keys
 
 OTHER_FILES = 128  # sockets to the store, logs, libraries
 
@@ -30,6 +30,7 @@ def main() -> int:
 
 def _serve(options: argparse.Namespace) -> int | None:
     settings = read_settings(ApiSettings)
+    read_trusted_keys()  # whose lack is told in one line here
     most = _allow_connections(settings.api_max_connections)
     if most < settings.api_max_connections:
         print(

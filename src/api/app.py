@@ -33,8 +33,9 @@ from src.api.problems import tell_problems
 from src.api.requests import Cors, Requests
 from src.api.spool import Spool
 from src.api.telemetry import Telemetry
+from src.core.signature import trust
 from src.core.wine import FEATURES, NAME, TARGET, TITLE
-from src.settings import ApiSettings, load_environment, read_settings
+from src.settings import ApiSettings, load_environment, read_settings, read_trusted_keys
 from src.storage.reader import Reader
 
 DESCRIPTION = f"Predicts the {TARGET} of one {NAME} from {len(FEATURES)} features, by the current champion."
@@ -51,7 +52,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.keys = Keys([key.get_secret_value() for key in settings.api_keys])
     app.state.origins = settings.api_cors_origins
     app.state.limits = Limits(settings.api_max_body_bytes, settings.api_request_seconds, settings.api_max_batch_bytes)
-    champion = app.state.champion = Champion(Reader.from_environment, settings.api_cache, settings.api_poll_seconds)
+    champion = app.state.champion = Champion(
+        Reader.from_environment, settings.api_cache, settings.api_poll_seconds, trust(read_trusted_keys())
+    )
     counters = getattr(app.state, "counters", None)
     telemetry = app.state.telemetry = Telemetry(champion, counters)
     hour = app.state.last_hour = LastHour(telemetry.total, counters)

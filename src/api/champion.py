@@ -18,15 +18,17 @@ from random import Random
 import numpy as np
 
 from src.api.sandbox import try_release
-from src.config import MAX_POINTER_BYTES, RELEASE_LIMITS
+from src.config import MAX_POINTER_BYTES
 from src.core.linear import Linear
 from src.core.onnx_model import PredictRow
 from src.core.pointer import Pointer
 from src.core.release import Files, Provenance, Release
+from src.core.signature import Trusted
 from src.core.wine import CLASSES, FEATURES, NAME
 from src.errors import IntegrityError, MissingError, StackError, StoreError
 from src.registry import CURRENT, read_pointer
-from src.storage.bucket import DVC_PREFIX, Get, read_files
+from src.registry.signed import read_release, read_statement
+from src.storage.bucket import DVC_PREFIX, Get
 from src.storage.reader import Reader
 
 log = logging.getLogger("uvicorn.error")
@@ -116,10 +118,11 @@ class Champion:
     one that it replaced, and nothing else.
     """
 
-    def __init__(self, connect: Callable[[], Reader], cache: Path, seconds: float) -> None:
+    def __init__(self, connect: Callable[[], Reader], cache: Path, seconds: float, trusted: Trusted) -> None:
         """Start with no release; :meth:`restore` and :meth:`poll`, every so many ``seconds``, find one.
 
-        The first poll calls ``connect``, which takes longer than to start from disk.
+        One of the ``trusted`` keys must have signed it. The first poll calls ``connect``, which takes longer than to
+        start from disk.
         """
         self.live: LiveRelease | None = None
         self.on_reject: Callable[[], None] = lambda: None
@@ -128,6 +131,7 @@ class Champion:
         self._connect = connect
         self._cache = cache
         self._seconds = seconds
+        self._trusted = trusted
         self._etag: str | None = None
         self._unkept: Mapping[str, bytes] = {}
         self._kept: set[str] = set()
@@ -151,7 +155,7 @@ class Champion:
         """Serve the last good release from disk, where there is one and it is complete."""
         try:
             pointer = read_pointer(self._read_cached(CURRENT, MAX_POINTER_BYTES))
-            files, objects = _fetch(self._read_cached, pointer)
+            files, objects = self._fetch(self._read_cached, pointer)
             self.live, self._kept = LiveRelease.load(pointer, files), set(objects)
         except MissingError:
             return
@@ -214,7 +218,9 @@ class Champion:
             if self.live is None or self.live.pointer.md5 != pointer.md5:
                 live = self._find_kept(pointer) or self._fetch_and_try(pointer, content)
             else:
+                read_statement(pointer, self._trusted)
                 live = replace(self.live, pointer=pointer)
+                self._unkept = {**self._unkept, CURRENT: content}
         except (IntegrityError, MissingError) as error:
             return self._reject(Rejection(pointer.id if pointer else None, str(error)))
         if self.live is None or self.live.id != live.id:
@@ -228,7 +234,7 @@ class Champion:
         try:
             if read_pointer(self._read_cached(CURRENT, MAX_POINTER_BYTES)).md5 != pointer.md5:
                 return None
-            files, objects = _fetch(self._read_cached, pointer)
+            files, objects = self._fetch(self._read_cached, pointer)
             live = LiveRelease.load(pointer, files)
         except StackError:
             return None
@@ -237,7 +243,7 @@ class Champion:
 
     def _fetch_and_try(self, pointer: Pointer, content: bytes) -> LiveRelease:
         """Load a release after it was tried elsewhere; what failed once fails at once, until ``TRY_AGAIN`` is over."""
-        files, objects = _fetch(self._bucket.get, pointer)
+        files, objects = self._fetch(self._bucket.get, pointer)
         if self._failed and self._failed[0] == pointer.md5 and time.monotonic() - self._failed[1] < TRY_AGAIN:
             raise IntegrityError(self._failed[2])
         try:
@@ -286,13 +292,23 @@ class Champion:
 
     def _prune(self) -> None:
         """Delete from disk what is neither of the release just kept nor of its predecessor."""
-        if not self._unkept:
+        if not self._unkept.keys() - {CURRENT}:
             return
         kept = set(self._unkept) - {CURRENT}
         for path in (self._cache / DVC_PREFIX).rglob("*"):
             if path.is_file() and path.relative_to(self._cache).as_posix() not in kept | self._kept:
                 path.unlink()
         self._kept = kept
+
+    def _fetch(self, get: Get, pointer: Pointer) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """Return a signed release's files by name, and the objects that they were read from by key."""
+        objects: dict[str, bytes] = {}
+
+        def remember(key: str, limit: int) -> bytes:
+            objects[key] = get(key, limit)
+            return objects[key]
+
+        return read_release(remember, pointer, self._trusted), objects
 
     def _read_cached(self, key: str, limit: int) -> bytes:
         try:
@@ -319,14 +335,3 @@ def _try_rows(provenance: Provenance) -> np.ndarray:
     chance = Random(0)  # numpy's takes 3 MB
     mixed = np.array([[chance.choice(values) for values in seen.T.tolist()] for _ in range(ROWS)])
     return np.vstack([seen, mixed, mixed * 2, -mixed, np.zeros_like(seen[:1]), np.full_like(seen[:1], 1e6)])
-
-
-def _fetch(get: Get, pointer: Pointer) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """Return a release's files by name, and the objects that they were read from by key."""
-    objects: dict[str, bytes] = {}
-
-    def remember(key: str, limit: int) -> bytes:
-        objects[key] = get(key, limit)
-        return objects[key]
-
-    return dict(read_files(remember, pointer, RELEASE_LIMITS)), objects

@@ -27,6 +27,7 @@ from src.errors import DataError, IntegrityError, MissingError, RegistryError
 from src.pipeline import gate, new_data
 from src.pipeline.comparison import Comparison
 from src.registry import Promotion, Registry
+from src.registry.signed import sign_release
 from src.storage.bucket import Bucket
 from src.storage.prediction_log import Faults
 from src.storage.replay import replay_traffic
@@ -108,7 +109,7 @@ def train_model(
 
 
 def test_model(challenger: Pointer, split: Split, register: bool = True) -> Pointer:
-    """Score the challenger's ONNX file on train and test; push and register the release, and return its pointer."""
+    """Score the challenger's ONNX file on train and test; push, sign and register the release, return its pointer."""
     with open_workspace(Bucket.from_environment()) as workspace:
         folder, *files = workspace.pull(challenger, split.train, split.test)
         train, test = map(dataset.read, files)
@@ -125,8 +126,9 @@ def test_model(challenger: Pointer, split: Split, register: bool = True) -> Poin
         described = profile.describe(dataset.FEATURE_NAMES, seen, truth, labels, probabilities)
         release.write_metrics(folder, scores, described)
         (tested,) = workspace.push(folder)
-        Release.load(release.read_folder(folder))
-    tested = tested.with_meta(**{**challenger.meta, "test_rows": split.test.md5})
+        content = release.read_folder(folder)
+        Release.load(content)
+    tested = sign_release(tested.with_meta(**{**challenger.meta, "test_rows": split.test.md5}), content)
     if register:
         Registry(Bucket.from_environment()).register(tested)
     log.info("release %s", tested.id)

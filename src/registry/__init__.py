@@ -1,7 +1,7 @@
 """The model registry: the champion's pointer, promotion, roll-back and their history.
 
     registry/current.dvc            the champion's pointer; the only object that changes
-    registry/releases/<id>.dvc      every tested release's pointer; never rewritten
+    registry/releases/<id>.dvc      every tested release's pointer; never rewritten, but for a person's signature
     registry/promotions/<time>.json one event for each change of champion; append-only
 
 The event of the last change travels inside ``current.dvc`` too (``meta.promotion``), so that the one write which
@@ -12,12 +12,16 @@ moves the champion also records itself: an event that a crash kept from the log 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 from src.config import MAX_POINTER_BYTES, RELEASE_LIMITS
 from src.core.pointer import Pointer
 from src.core.release import FOLDER, Release
+from src.core.signature import Statement, Trusted, trust
 from src.errors import ConflictError, FormatError, IntegrityError, MissingError, RegistryError
 from src.registry.promotion import PROMOTE, ROLLBACK, Promotion, next_time
+from src.registry.signed import SIGNATURE, read_release, read_statement, sign_release
+from src.settings import read_trusted_keys
 from src.storage.bucket import Bucket
 from src.storage.prediction_log import Store
 
@@ -82,13 +86,17 @@ class Registry:
 
         Raises:
             RegistryError: there is none with this id.
+            IntegrityError: it is none, or another release's.
 
         """
         try:
-            return read_pointer(self.bucket.get(_release_key(release_id), MAX_POINTER_BYTES))
+            pointer = read_pointer(self.bucket.get(_release_key(release_id), MAX_POINTER_BYTES))
         except MissingError as error:
             known = ", ".join(self.releases()) or "none"
             raise RegistryError(f"no release {release_id!r} in the registry, which holds: {known}") from error
+        if pointer.id != release_id:
+            raise IntegrityError(f"{_release_key(release_id)} names {pointer.md5}")
+        return pointer
 
     def complete(self, beginning: str) -> str:
         """Return the one release id that begins so; what fits none is left as it is, and unknown to :meth:`find`.
@@ -103,13 +111,14 @@ class Registry:
         return fitting[0] if len(fitting) == 1 else beginning
 
     def load(self, pointer: Pointer) -> Release:
-        """Return a release from the bucket, each byte verified.
+        """Return a release from the bucket, its signature and each byte verified before anything is loaded.
 
         Raises:
+            SignatureError: no trusted key signed it.
             MissingError, IntegrityError: it is not complete.
 
         """
-        return Release.load(dict(self.bucket.read_files(pointer, RELEASE_LIMITS)))
+        return Release.load(read_release(self.bucket.get, pointer, self._trusted))
 
     def history(self) -> list[Promotion]:
         """Return all changes of champion, oldest first."""
@@ -183,6 +192,33 @@ class Registry:
             return pointer, f"rolled back from {state.last.release}" + (f": {why}" if why else "")
 
         return self._change(ROLLBACK, by, {}, choose)
+
+    def sign(self, release_id: str) -> Statement:
+        """Sign a registered release with the environment's key, whoever signed it before; return what was signed.
+
+        It takes two writes, of this release's pointer and of the champion's where it is that; after a crash between
+        them, the next try does the same again.
+
+        Raises:
+            MissingError, IntegrityError: the release is not complete.
+            ConflictError: another write came first.
+
+        """
+        with self.bucket.locked():
+            key = _release_key(release_id)
+            etag = self.bucket.find_etag(key)
+            pointer = self.find(release_id)
+            signed = sign_release(pointer, dict(self.bucket.read_files(pointer, RELEASE_LIMITS)))
+            self.bucket.replace(key, signed.to_yaml().encode(), etag)
+            state = self._read()
+            if state.champion and state.champion.md5 == signed.md5:
+                champion = state.champion.with_meta(**{SIGNATURE: signed.meta[SIGNATURE]})
+                self.bucket.replace(CURRENT, champion.to_yaml().encode(), state.etag)
+        return read_statement(signed, self._trusted)
+
+    @cached_property
+    def _trusted(self) -> Trusted:
+        return trust(read_trusted_keys())
 
     def _change(self, kind: str, by: str, metrics: Mapping[str, Mapping[str, float]], choose: Choose) -> Promotion:
         """Write the next champion where the champion is still the one that was read; else read and choose anew."""

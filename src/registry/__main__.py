@@ -1,4 +1,4 @@
-"""The registry from a shell: ``python -m src.registry current | history | rollback | promote``."""
+"""The registry from a shell: ``python -m src.registry current | history | rollback | promote | sign | new-key``."""
 
 import argparse
 import getpass
@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 
 from src import cli
 from src.core.release import Release
+from src.core.signature import name_key, public_half
 from src.errors import IntegrityError, MissingError, RegistryError
 from src.registry import Promotion, Registry
+from src.settings import make_signing_key, read_trusted_keys
 from src.storage.bucket import Bucket
 
 
@@ -26,7 +28,12 @@ def main() -> int:
     promote = commands.add_parser("promote", help="make a tested release the champion, whatever its metrics")
     promote.add_argument("id", help="the release, or how it begins")
     promote.add_argument("--new-contract", action="store_true", help="also where its features or classes are others")
+    sign = commands.add_parser("sign", help="sign a release on your word: you know where it comes from")
+    sign.add_argument("id", help="the release, or how it begins")
+    commands.add_parser("new-key", help="make a key to sign with, and show it with the trusted ones, as .env has them")
     options = parser.parse_args()
+    if options.command == "new-key":
+        return cli.run("registry", _show_new_key)
     return cli.run("registry", lambda: _COMMANDS[options.command](Registry(Bucket.from_environment()), options))
 
 
@@ -72,6 +79,20 @@ def _promote_by_hand(registry: Registry, options: argparse.Namespace) -> None:
     _announce(registry.promote(pointer, "promoted by hand", getpass.getuser(), {"challenger": release.metrics.test}))
 
 
+def _sign(registry: Registry, options: argparse.Namespace) -> None:
+    statement = registry.sign(registry.complete(options.id))
+    print(f"release {statement.release[:12]} is signed by key {statement.key[:12]}, which says that its files are:")
+    for name, digest in statement.digests.items():
+        print(f"{digest}  {name}")
+
+
+def _show_new_key() -> None:
+    key = make_signing_key()
+    public = public_half(key)
+    print(f"# key {name_key(public)[:12]}: docs/signing.md says in which order its two lines go into .env")
+    print(f"SIGNING_KEY={key}\nTRUSTED_KEYS={','.join([*read_trusted_keys(), public])}")
+
+
 def _new_contract(registry: Registry, release: Release) -> str | None:
     """Say how a release's contract differs from the champion's; one that cannot be read holds nobody to it."""
     try:
@@ -97,6 +118,7 @@ _COMMANDS = {
     "history": _show_history,
     "rollback": _roll_back,
     "promote": _promote_by_hand,
+    "sign": _sign,
 }
 
 if __name__ == "__main__":

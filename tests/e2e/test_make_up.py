@@ -152,9 +152,9 @@ def test_status_shows_every_part_within_its_memory(stack: Stack, monkeypatch: py
 
 def test_the_api_and_the_page_hold_no_secret_of_another(stack: Stack) -> None:
     _, values = read_env(stack.checkout.folder / ".env")
-    secret = re.compile("SECRET|PASSWORD|FERNET|_KEY_ID|ROOT_USER")
+    secret = re.compile("SECRET|PASSWORD|FERNET|_KEY_ID|ROOT_USER|SIGNING")
     secrets = {key: value for key, value in values.items() if value and secret.search(key)}
-    assert len(secrets) >= 12
+    assert len(secrets) >= 13
     held = {}
     for name in ("src.api", "streamlit"):
         (process,) = [one for one in processes_of(stack) if any(name in word for word in one.cmdline())]

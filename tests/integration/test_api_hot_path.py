@@ -28,8 +28,10 @@ from src.api.schemas import Prediction
 from src.api.spool import Spool
 from src.api.telemetry import Telemetry
 from src.core.pointer import Pointer
+from src.core.signature import trust
 from src.core.wine import EXAMPLE
 from src.registry import Registry
+from src.settings import read_trusted_keys
 from src.storage.bucket import Bucket
 from src.storage.reader import Reader
 from tests.integration.test_api_limits import BARE, HEAD, running
@@ -200,7 +202,7 @@ def test_a_plain_request_never_reaches_the_app(bucket: Bucket, trained: list[Poi
                 return [(await client.post(url, json=body)).status_code for body in (EXAMPLE, {}, EXAMPLE)]
 
     Registry(bucket).promote(trained[0], "first", "test", {})
-    champion = Champion(Reader.from_environment, tmp_path, 1)
+    champion = Champion(Reader.from_environment, tmp_path, 1, trust(read_trusted_keys()))
     telemetry = Telemetry(champion)
     spool = Spool(tmp_path, PROCESS, 2**20, telemetry.count_dropped)
     champion.poll()

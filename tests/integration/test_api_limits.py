@@ -265,7 +265,7 @@ def test_where_few_files_may_be_opened_it_serves_fewer_connections(bucket: Bucke
 def test_where_every_connection_is_being_answered_one_more_is_told_to_come_again(
     bucket: Bucket, tmp_path: Path
 ) -> None:
-    telemetry = Telemetry(Champion(Reader.from_environment, tmp_path, 1))
+    telemetry = Telemetry(Champion(Reader.from_environment, tmp_path, 1, {}))
 
     async def ask() -> bytes:
         config = uvicorn.Config(app, ws="none")

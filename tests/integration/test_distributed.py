@@ -41,7 +41,8 @@ def bucket(store: Service, data_csv: Path) -> Iterator[Bucket]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, bucket: Bucket) -> Iterator[Cluster]:
     """Run Airflow on PostgreSQL and Valkey with two workers."""
-    access = {name: value for name, value in os.environ.items() if name == "BUCKET" or name.startswith("AWS_")}
+    names = ("BUCKET", "AWS_", "SIGNING_KEY", "TRUSTED_KEYS")
+    access = {name: value for name, value in os.environ.items() if name.startswith(names)}
     with run_cluster(tmp_path_factory.mktemp("cluster"), access) as cluster:
         yield cluster
 

@@ -27,6 +27,7 @@ from src.storage.bucket import Bucket, content_key
 from src.storage.workspace import open_workspace
 from tests.conftest import new_bucket
 from tests.integration.test_api_follows import get, predict, promote, serves, uvicorn
+from tests.support.releases import sign
 from tests.support.services import Service, eventually
 from tests.support.throwaway import Checkout, throwaway_checkout
 
@@ -47,10 +48,10 @@ def forge_folder(bucket: Bucket, path: str, files: dict[str, bytes]) -> Pointer:
 
 
 def forge_release(bucket: Bucket, good: Pointer, change: Callable[[dict[str, bytes]], None]) -> Pointer:
-    """Store a release that differs from a good one by ``change``."""
+    """Store a release that differs from a good one by ``change``, and is signed: what is loaded is no less bounded."""
     files = dict(bucket.read_files(good))
     change(files)
-    return forge_folder(bucket, release.FOLDER, files)
+    return sign(bucket, forge_folder(bucket, release.FOLDER, files))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 ``tests/support/old_release`` is a part of a bucket as it was before anything carried the number of its format.
 """
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +17,8 @@ from src import learn_models
 from src.config import MODEL, PROJECT
 from src.core import release
 from src.core.pointer import Pointer, Split
-from src.errors import FormatError
+from src.core.signature import name_key
+from src.errors import FormatError, SignatureError
 from src.pipeline import steps
 from src.registry import CURRENT, Registry
 from src.search import trials as search
@@ -32,12 +35,21 @@ FILES = (release.PROVENANCE_FILE, release.METRICS_FILE, release.PROFILE_FILE)
 
 
 @pytest.fixture
-def old(bucket: Bucket, trained: list[Pointer]) -> Pointer:
+def unsigned(bucket: Bucket, trained: list[Pointer]) -> Pointer:
     """Return the champion that an older version stored."""
     for path in OLD.rglob("*"):
         if path.is_file():
             bucket.put(path.relative_to(OLD).as_posix(), path.read_bytes())
     return Pointer.from_yaml((OLD / CURRENT).read_text())
+
+
+@pytest.fixture
+def old(bucket: Bucket, unsigned: Pointer) -> Pointer:
+    """Return the same after a person signed it."""
+    Registry(bucket).sign(unsigned.id)
+    champion = Registry(bucket).current()
+    assert champion
+    return champion
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -86,12 +98,27 @@ def test_an_old_release_is_reproduced_but_for_the_number_and_that_is_told(old: P
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_api_serves_an_old_release_and_rejects_what_newer_code_wrote_by_name(
-    bucket: Bucket, trained: list[Pointer], old: Pointer, tmp_path: Path
+def test_the_api_serves_an_old_release_that_a_person_signed_and_rejects_what_newer_code_wrote_by_name(
+    bucket: Bucket, trained: list[Pointer], unsigned: Pointer, tmp_path: Path
 ) -> None:
-    api = uvicorn(tmp_path)
+    api, old = uvicorn(tmp_path), unsigned
+    told = f"release {old.id} is not signed; whoever knows where it comes from signs it with: python -m "
+    with pytest.raises(SignatureError, match=f"^{told}src.registry sign {old.id}$"):
+        Registry(bucket).promote(old, "better", "test", {})
+    assert f"WRONG  {CURRENT}: {told}" in run("src.checker", "model").stdout
     api.start()
     try:
+        rejected = eventually(lambda: get(api, "/healthcheck").json()["rejected"])
+        assert (rejected["release"], rejected["reason"].startswith(told)) == (old.id, True)
+        assert get(api, "/readiness").status_code == 503
+        before = Registry(bucket).history()
+        done = run("src.registry", "sign", old.id[:6])
+        assert (done.returncode, done.stderr) == (0, "")
+        digests = {name: hashlib.sha256(file).hexdigest() for name, file in bucket.read_files(old)}
+        assert dict(line.split()[::-1] for line in done.stdout.splitlines()[1:]) == digests
+        key = name_key(os.environ["TRUSTED_KEYS"])
+        assert done.stdout.startswith(f"release {old.id} is signed by key {key[:12]}, which says that its files are:\n")
+        assert Registry(bucket).history() == before
         eventually(lambda: serves(api, old))
         answer = predict(api)
         for name in FILES:

@@ -51,7 +51,8 @@ class Project:
 
     def run(self, event: dict[str, str], *arguments: str) -> Outcome:
         """Run the pipeline that ``event`` starts, with the environment's bucket as its CI/CD variables."""
-        bucket = {name: value for name, value in os.environ.items() if name == "BUCKET" or name.startswith("AWS_")}
+        names = ("BUCKET", "TRUSTED_KEYS", "AWS_")
+        bucket = {name: value for name, value in os.environ.items() if name.startswith(names)}
         how = ("--force-shell-executor", "--shell-isolation", "--no-artifacts-to-source")
         output = self.ask(event | QUICK | bucket, *how, *arguments)
         lines = output.stdout.splitlines()
@@ -70,7 +71,7 @@ class Project:
         return subprocess.run(
             command,
             cwd=self.checkout.folder,
-            env=os.environ | own,
+            env={name: value for name, value in os.environ.items() if name != "SIGNING_KEY"} | own,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

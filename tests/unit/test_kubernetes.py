@@ -68,7 +68,7 @@ def airflow_pod(part: Object) -> Object:
             *VALUES["volumeMounts"],
             *part.get("extraVolumeMounts", []),
         ],
-        "env": yaml.safe_load(VALUES["extraEnv"]),
+        "env": yaml.safe_load(VALUES["extraEnv"]) + part.get("env", []),
         "envFrom": yaml.safe_load(VALUES["extraEnvFrom"]),
     }
     for probe in ("livenessProbe", "startupProbe"):
@@ -299,12 +299,21 @@ def test_every_secret_is_made_by_a_command_that_the_files_tell() -> None:
     }
     sources = [source for name in PODS for source in container_of(name).get("envFrom", [])]
     needed |= {source["secretRef"]["name"]: KEYS_OF_THE_BUCKET for source in sources if "secretRef" in source}
+    needed |= {"wine-quality-signing": {"SIGNING_KEY"}}
     assert created_secrets() == needed
 
 
 def test_the_api_gets_the_readers_keys_and_the_pipeline_the_writers() -> None:
     assert {"secretRef": {"name": "wine-quality-reader"}} in container_of("wine-quality-api")["envFrom"]
     assert {"secretRef": {"name": "wine-quality-writer"}} in container_of("worker")["envFrom"]
+
+
+def test_the_workers_alone_get_the_key_that_signs_releases() -> None:
+    holders = [name for name in PODS if "wine-quality-signing" in str(PODS[name])]
+    assert holders == ["worker"]
+    (signing,) = (one for one in container_of("worker")["env"] if one["name"] == "SIGNING_KEY")
+    assert signing["valueFrom"] == {"secretKeyRef": {"name": "wine-quality-signing", "key": "SIGNING_KEY"}}
+    assert "TRUSTED_KEYS" in SETTINGS
 
 
 def test_airflow_is_the_version_that_is_locked() -> None:
@@ -321,7 +330,7 @@ def test_airflow_knows_every_option_that_is_set() -> None:
 
 
 def test_the_logs_go_to_the_bucket_of_the_settings() -> None:
-    bucket, folder = container_of("worker")["env"]
+    bucket, folder = container_of("scheduler")["env"]
     assert bucket["valueFrom"]["configMapKeyRef"] == {"name": "wine-quality", "key": "BUCKET"}
     assert folder["value"] == "s3://$(BUCKET)/logs"  # which Kubernetes expands from the variables before it
 

@@ -181,7 +181,7 @@ def test_a_form_is_told_to_be_json(ready: TestClient) -> None:
 
 
 def test_the_version_stands_in_the_documentation_in_release_and_first_in_the_changelog(ready: TestClient) -> None:
-    newest = re.findall(r"^## \[(.*?)\]", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
+    newest = re.findall(r"^## \[(\d.*?)\]", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
     assert ready.get("/openapi.json").json()["info"]["version"] == ready.get("/release").json()["version"] == newest
 
 

@@ -10,6 +10,7 @@ import pytest
 from local import env as module
 from local.env import DOCS, ENV_EXAMPLE, FIELDS, read_env, render_docs, render_env
 from src.config import PROJECT
+from src.core.signature import public_half
 from src.errors import ConfigError
 from src.settings import StackSettings
 
@@ -56,7 +57,7 @@ def test_the_first_env_is_private_random_and_complete(env: Path, tmp_path: Path)
     assert env.read_text() == first
     env.unlink()
     module.write_env()
-    secrets = ("AWS_SECRET_ACCESS_KEY", "AIRFLOW_PASSWORD", "AIRFLOW__API_AUTH__JWT_SECRET")
+    secrets = ("AWS_SECRET_ACCESS_KEY", "AIRFLOW_PASSWORD", "AIRFLOW__API_AUTH__JWT_SECRET", "SIGNING_KEY")
     assert all(read_env(env)[1][key] != values[key] for key in secrets)
 
 
@@ -70,8 +71,8 @@ def test_a_shell_reads_the_same_values(env: Path) -> None:
 
 def test_secrets_are_masked_when_printed(env: Path) -> None:
     stack, values = read_env(env)
-    secrets = [key for key in values if values[key] and re.search("PASSWORD|SECRET|FERNET", key)]
-    assert len(secrets) == 10
+    secrets = [key for key in values if values[key] and re.search("PASSWORD|SECRET|FERNET|SIGNING", key)]
+    assert len(secrets) == 11
     assert not [key for key in secrets if values[key] in repr(stack)]
 
 
@@ -86,6 +87,18 @@ def test_an_older_env_gets_the_keys_it_lacks_and_keeps_the_rest(env: Path) -> No
     assert after["REDIS_PASSWORD"] != before["REDIS_PASSWORD"]
     assert after == before | {"BUCKET": "mine", "REDIS_PASSWORD": after["REDIS_PASSWORD"]}
     assert module.add_missing_keys() == []
+
+
+@pytest.mark.parametrize("lacking", [("SIGNING_KEY", "TRUSTED_KEYS"), ("TRUSTED_KEYS",)])
+def test_the_key_that_is_trusted_first_is_that_of_the_one_that_signs(env: Path, lacking: tuple[str, ...]) -> None:
+    values = read_env(env)[1]
+    assert values["TRUSTED_KEYS"] == public_half(values["SIGNING_KEY"])
+    env.write_text("".join(line for line in env.read_text().splitlines(True) if not line.startswith(lacking)))
+    assert module.add_missing_keys() == [*lacking]
+    after = read_env(env)[1]
+    assert after["TRUSTED_KEYS"] == public_half(after["SIGNING_KEY"])
+    assert (after["SIGNING_KEY"] == values["SIGNING_KEY"]) == ("SIGNING_KEY" not in lacking)
+    assert env.stat().st_mode & 0o777 == 0o600
 
 
 def test_no_key_is_added_where_it_may_be_misspelt(env: Path) -> None:

@@ -39,7 +39,8 @@ def test_a_secret_is_told_to_none_who_need_it_not(stack: tuple[StackSettings, di
     holders = {
         key: [program for program, own in own_variables(*stack).items() if values[key] in own.values()]
         for key in values
-        if values[key] and any(word in key for word in ("SECRET", "PASSWORD", "FERNET", "KEY_ID", "ROOT_USER"))
+        if values[key]
+        and any(word in key for word in ("SECRET", "PASSWORD", "FERNET", "KEY_ID", "ROOT_USER", "SIGNING"))
     }
     airflow = ["airflow-api-server", "airflow-scheduler", "airflow-dag-processor"]
     pipeline = ["store", "airflow-scheduler", "airflow-dag-processor"]
@@ -48,6 +49,7 @@ def test_a_secret_is_told_to_none_who_need_it_not(stack: tuple[StackSettings, di
         "AWS_SECRET_ACCESS_KEY": pipeline,
         "API_ACCESS_KEY_ID": ["api"],
         "API_SECRET_ACCESS_KEY": ["api"],
+        "SIGNING_KEY": ["airflow-scheduler"],
         **dict.fromkeys([key for key in values if key.startswith("AIRFLOW__")], airflow),
     }
 
