@@ -72,9 +72,8 @@ def own_variables(settings: StackSettings, values: Mapping[str, str]) -> dict[st
         "airflow-api-server": airflow,
         "airflow-scheduler": airflow
         | alerts
-        | told(
-            "API_URL", "CLEARML_", "GIT_COMMIT", "GUARD", "SIGNING_KEY", "TRUSTED_KEYS"
-        ),  # its workers run the tasks
+        | told("API_URL", "CLEARML_", "GIT_COMMIT", "GUARD")  # its workers run the tasks
+        | told("SIGNING_KEY", "TRUSTED_KEYS"),
         "airflow-dag-processor": airflow | alerts,  # it tells of runs that failed
     }
 

@@ -327,6 +327,8 @@ def _start_airflow(migration: "subprocess.Popen[bytes] | None", airflow: Airflow
 
 
 def _make_first_release(settings: StackSettings, airflow: Airflow) -> dict[str, Any]:
+    if rejected := _find_rejected(settings):
+        raise StackError(f"the API rejects the champion: {rejected}; then: make up")
     run = airflow.find_or_trigger_run()
     say(f"the daily run makes the first release: {run}")
     for task in airflow.follow(run):
@@ -365,6 +367,15 @@ def _release(settings: StackSettings) -> dict[str, Any] | None:
     except httpx.HTTPError:
         return None
     return answer.json() if answer.is_success else None
+
+
+def _find_rejected(settings: StackSettings) -> str | None:
+    """Return why the API does not serve the champion that there is, where it does not."""
+    try:
+        rejected = httpx.get(f"{_api(settings)}/healthcheck", timeout=5).json()["rejected"]
+    except httpx.HTTPError:
+        return None
+    return rejected and str(rejected["reason"])
 
 
 def _answers(url: str) -> bool | None:

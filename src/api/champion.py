@@ -216,17 +216,17 @@ class Champion:
         try:
             pointer = read_pointer(content)
             if self.live is None or self.live.pointer.md5 != pointer.md5:
-                live = self._find_kept(pointer) or self._fetch_and_try(pointer, content)
+                live = self._find_kept(pointer) or self._fetch_and_try(pointer)
             else:
                 read_statement(pointer, self._trusted)
                 live = replace(self.live, pointer=pointer)
-                self._unkept = {**self._unkept, CURRENT: content}
         except (IntegrityError, MissingError) as error:
             return self._reject(Rejection(pointer.id if pointer else None, str(error)))
         if self.live is None or self.live.id != live.id:
             log.info("release %s replaces %s", live.id, self.live.id if self.live else "nothing")
         self.live, self._etag = live, etag
         self.on_take(live.id)
+        self._unkept = {**self._unkept, CURRENT: content}  # its signature may be a new one for bytes that are on disk
         return None
 
     def _find_kept(self, pointer: Pointer) -> LiveRelease | None:
@@ -241,7 +241,7 @@ class Champion:
         self._unkept, self._kept = {}, set(objects)
         return live
 
-    def _fetch_and_try(self, pointer: Pointer, content: bytes) -> LiveRelease:
+    def _fetch_and_try(self, pointer: Pointer) -> LiveRelease:
         """Load a release after it was tried elsewhere; what failed once fails at once, until ``TRY_AGAIN`` is over."""
         files, objects = self._fetch(self._bucket.get, pointer)
         if self._failed and self._failed[0] == pointer.md5 and time.monotonic() - self._failed[1] < TRY_AGAIN:
@@ -252,7 +252,7 @@ class Champion:
         except IntegrityError as error:
             self._failed = pointer.md5, time.monotonic(), str(error)
             raise
-        self._unkept = objects | {CURRENT: content}
+        self._unkept = objects
         return live
 
     @contextmanager
