@@ -93,7 +93,7 @@ def test_a_release_that_was_replaced_with_its_pointer_is_rejected_by_all_and_the
             assert rejected["release"] == forged.id
             assert "wine_releases_rejected_total 0.0" not in get(api, "/metrics").text
             found = dict(checks(bucket, ["model"]))
-            attempts = {
+            attempts: dict[str, Callable[[], object]] = {
                 "promote": lambda: promote(bucket, pointer),
                 "roll back": lambda: registry.rollback(first.id, "test") and registry.rollback(forged.id, "test"),
                 "check": found[f"release {forged.id}"],
