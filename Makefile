@@ -127,6 +127,9 @@ chaos: $(INSTALLED) $(TOOLS)  ## Count what faults at random moments do to a sta
 bench-peers: $(INSTALLED)  ## Compare its speed with that of MLServer, installed for the purpose
 	@$(PYTHON) -m bench.peers
 
+bench-page: $(INSTALLED) $(TOOLS)  ## Measure how soon the page is drawn, and answers a change, in Chromium
+	@$(PYTHON) -m bench.page
+
 screenshots: $(INSTALLED) $(TOOLS)  ## Take the pictures of README and docs anew, from a stack of its own
 	@$(PYTHON) -m bench.screenshots
 
@@ -169,5 +172,5 @@ $(TOOLS): $(INSTALLED) requirements/package-lock.json
 	@echo "Installing what tests run besides Python into $(VENV) ..."
 	@if $(PYTHON) -m tests.support.tools; then touch $@; fi
 
-.PHONY: help up env env-example down status backup restore logs run monitor data data-log check check-data check-model lint test test-unit coverage test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-changes chaos bench-peers screenshots lock audit sbom clean
+.PHONY: help up env env-example down status backup restore logs run monitor data data-log check check-data check-model lint test test-unit coverage test-integration compose-test metrics-md bench-dag bench-search bench-gate bench-api bench-batch bench-changes chaos bench-peers bench-page screenshots lock audit sbom clean
 .DEFAULT_GOAL := help

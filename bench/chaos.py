@@ -7,6 +7,7 @@ import os
 import platform
 import random
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -36,10 +37,12 @@ FAULTS: dict[str, tuple[int, Callable[[Target], None]]] = {
     "kill -9: everything at once": (5, kills.kill_everything),
     "two daily runs at once": (10, kills.run_twice),
     "two make up at once": (5, kills.start_twice),
+    "a clock that jumps": (10, kills.jump_clock),
 }
 SUITES = {  # what the tests do already, by what of it is counted
     "requests through changes": (100_000, ("tests/integration/test_api_changes.py",)),
     "changes of the registry in pairs": (200, ("tests/integration/test_two_at_once.py", "-k", "of_two_at_once")),
+    "a worker rolled under load": (1, ("tests/integration/test_api_workers.py", "-k", "told_to_end")),
     "a disk that fills": (3, ("tests/integration/test_api_log.py", "tests/e2e/test_crashes.py", "-k", "full_disk")),
 }
 HOSTILE = 10_000
@@ -78,6 +81,21 @@ def prepare(checkout: Checkout, temporary: Path) -> Target:
     target = Target(checkout, temporary, random.Random())
     target.do(kills.daily_run)
     return target
+
+
+def start_as_ordinary_user() -> list[str]:
+    """Start and end a stack as a user of the machine who is not its root and has no capability."""
+    with throwaway_checkout("an ordinary user") as checkout:
+        choose_ports(checkout)
+        ordinary = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "make"]
+        wrong = []
+        for target in ("up", "down"):
+            done = subprocess.run(
+                [*ordinary, target], cwd=checkout.folder, capture_output=True, text=True, timeout=900, check=False
+            )
+            if done.returncode:
+                wrong.append(f"make {target}: {(done.stdout + done.stderr)[-500:]}")
+    return wrong
 
 
 def strike(target: Target, fault: Callable[[Target], None], count: int) -> list[str]:
@@ -128,6 +146,9 @@ def _memory(process: psutil.Process) -> float:
 
 def main() -> int:
     """Print the table; returns 1 where something in it went wrong."""
+    if not shutil.which("faketime"):
+        print("make chaos: install faketime (on Debian: apt-get install faketime)", file=sys.stderr)
+        return 1
     share = float(os.environ.get("ROUNDS", "1"))
     table = Table()
     print(f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}\n")
@@ -140,6 +161,7 @@ def main() -> int:
         table.add("hostile requests", done, attack(target, done))
         for what, seconds in target.repairs.items():
             print(f"\nafter {what}: the run that was hit ended well in {statistics.median(seconds):.0f} s (median)")
+    table.add("a start by an ordinary user", 1, start_as_ordinary_user())
     for what, (count, arguments) in SUITES.items():
         wrong, told = run_suite(max(1000, round(count * share)), arguments)
         table.add(what, count, wrong, f"  {told}")

@@ -53,13 +53,13 @@ class Target:
         """Return what ``.env`` says."""
         return read_env(self.checkout.folder / ".env")[0]
 
-    def start(self, *arguments: str, **more: str) -> "subprocess.Popen[str]":
-        """Start a Python module in the checkout, as a person does in a shell."""
+    def start(self, *arguments: str, before: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
+        """Start a Python module in the checkout, as a person does in a shell; a command before it may start it."""
         kept = {name: value for name, value in os.environ.items() if name.lower() not in StackSettings.model_fields}
         return subprocess.Popen(
-            [sys.executable, "-m", *arguments],
+            [*before, sys.executable, "-m", *arguments],
             cwd=self.checkout.folder,
-            env=kept | {"TMPDIR": str(self.temporary)} | more,
+            env=kept | {"TMPDIR": str(self.temporary)},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -205,6 +205,21 @@ def run_twice(target: Target) -> None:
     for one in both:
         one.join(PATIENCE)
     assert {one.exitcode for one in both} <= {0, REFUSED}, f"exit codes {[one.exitcode for one in both]}"
+
+
+def jump_clock(target: Target) -> None:
+    """Promote by a clock that is minutes wrong, and try to by one that is days wrong, which the store refuses."""
+    minutes, days = target.chance.uniform(-10, 10), target.chance.choice((-1, 1)) * target.chance.uniform(1, 400)
+    for jump in (f"{minutes * 60:+.0f}s", f"{days:+.0f}d"):
+        champion = target.registry.current()
+        assert champion
+        other = next(one for one in target.registry.releases() if one != champion.id)
+        told = target.start("src.registry", "promote", other, before=("faketime", "-f", jump))
+        output, _ = told.communicate(timeout=PATIENCE)
+        if jump.endswith("s"):
+            assert told.returncode == 0, f"at {jump}: {output[-300:]}"
+        else:
+            assert told.returncode and len(output.splitlines()) == 1, f"at {jump}: {output[-300:]}"
 
 
 def daily_run() -> None:
