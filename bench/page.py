@@ -47,9 +47,9 @@ def main() -> int:
             changes: dict[str, list[float]] = {ours: [], other: []}
             for _ in range(ROUNDS + 1):
                 for url, drawn, shown, read in ((ours, GRADE, ANSWER, LABEL), (other, "h2", "h2", TEXT)):
-                    paint, change = _visit(browser, url, drawn, shown, read)
-                    paints[url].append(paint)
-                    changes[url].extend(change)
+                    drawn_after, changed_after = _visit(browser, url, drawn, shown, read)
+                    paints[url].append(drawn_after)
+                    changes[url].extend(changed_after)
     paint, least_paint = (statistics.median(paints[url][1:]) for url in (ours, other))
     change, least_change = (statistics.median(changes[url][CHANGES:]) for url in (ours, other))
     print(f"{'':26}{'ours':>10}{'limit':>10}{'ratio':>8}  target")
