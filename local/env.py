@@ -121,7 +121,7 @@ def _make_firsts(known: Mapping[str, str | None]) -> dict[str, str]:
     for key in FIELDS.keys() - known.keys() - {"TRUSTED_KEYS"}:
         first = _first(FIELDS[key])
         made[key] = str(first() if callable(first) else first)
-    if "TRUSTED_KEYS" not in known:
+    if "TRUSTED_KEYS" not in known and (made.get("SIGNING_KEY") or known.get("SIGNING_KEY")):
         made["TRUSTED_KEYS"] = public_half(made.get("SIGNING_KEY") or known["SIGNING_KEY"] or "")
     return {key: made[key] for key in FIELDS if key in made}
 

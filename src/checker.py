@@ -8,7 +8,7 @@ from functools import partial
 from src import cli
 from src.config import DATA_POINTER
 from src.core.pointer import Pointer
-from src.errors import IntegrityError, MissingError, RegistryError
+from src.errors import IntegrityError, MissingError, RegistryError, SignatureError
 from src.registry import CURRENT, Registry
 from src.storage.bucket import Bucket
 
@@ -59,6 +59,10 @@ def _check(parts: list[str]) -> int:
     for name, check in checks(Bucket.from_environment(), parts):
         try:
             print(f"ok     {name}: {check().md5}")
+        except SignatureError as error:
+            is_served = name == CURRENT  # another may be from before a key was rolled, and nothing loads it
+            wrong += is_served
+            print(f"{'WRONG' if is_served else 'unsigned'}  {name}: {error}")
         except (IntegrityError, MissingError, RegistryError) as error:
             wrong += 1
             print(f"WRONG  {name}: {error}")

@@ -18,6 +18,9 @@ from src.errors import IntegrityError
 
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_UNREADABLE = (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError, ArithmeticError)
+ID_LENGTH = 12  # hex digits of the md5
+META_DEPTH = 16  # a signature takes 5
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Pointer:
     @property
     def id(self) -> str:
         """Return the first 12 hex digits of the md5: a release's name."""
-        return self.md5[:12]
+        return self.md5[:ID_LENGTH]
 
     @property
     def is_folder(self) -> bool:
@@ -83,8 +86,8 @@ class Pointer:
             raise IntegrityError("not a .dvc file with one output, which has an md5 and a path") from error
         if not isinstance(md5, str) or not isinstance(path, str):
             raise IntegrityError("not a .dvc file: its md5 and path must be texts")
-        if any(number is not None and type(number) is not int for number in (size, nfiles)):
-            raise IntegrityError("not a .dvc file: its size and nfiles must be complete numbers")
+        if any(number is not None and not _is_count(number) for number in (size, nfiles)):
+            raise IntegrityError("not a .dvc file: its size and nfiles must be complete numbers, from 0 to 2 ** 63")
         return cls(md5, path, size, nfiles, _plain(meta))
 
     @classmethod
@@ -104,7 +107,7 @@ class Pointer:
             raise IntegrityError(f"not a .dvc file: {len(text)} bytes, expected at most {MAX_POINTER_BYTES}")
         try:
             content = yaml.load(text, _PlainLoader)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
+        except _UNREADABLE as error:
             raise IntegrityError(f"not a .dvc file: {text[:100]!r}") from error
         return cls.from_dict(content)
 
@@ -186,10 +189,22 @@ def _check_md5(md5: Any) -> None:
         raise IntegrityError(f"pointer names md5 {str(md5)[:100]!r}, expected 32 hex digits and '.dir' for a folder")
 
 
+def _is_count(number: Any) -> bool:
+    return type(number) is int and 0 <= number < 2**63
+
+
+def _depth(value: Any, most: int = META_DEPTH) -> int:
+    """Return how deep lists and mappings are nested, or that it is more than ``most``."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max((_depth(one, most - 1) for one in inner), default=0) if most >= 0 else 1
+
+
 def _plain(meta: Any) -> dict[str, Any]:
     """Return ``meta`` as JSON can spell it, a date as its text."""
     if not isinstance(meta, dict):
         raise IntegrityError(f"the pointer's meta is a {type(meta).__name__}, expected names and values")
+    if _depth(meta) > META_DEPTH:
+        raise IntegrityError(f"the pointer's meta is nested deeper than {META_DEPTH}")
     try:
         text = json.dumps(meta, default=str, allow_nan=False, ensure_ascii=False)
         text.encode()

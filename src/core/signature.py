@@ -27,6 +27,8 @@ _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://model_signing/signature/v1.0"
 _SPKI = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")  # of a point of P-256, which follows it
 _POINT = 65  # bytes of such a point: 4, x and y
+_P = 2**256 - 2**224 + 2**192 + 2**96 - 1  # P-256 is y² = x³ - 3x + B modulo P (SP 800-186)
+_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 
 
 @dataclass(frozen=True)
@@ -173,10 +175,7 @@ def _verify(public: bytes, payload: bytes, signature: bytes, md5: str) -> None:
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicKey
     from cryptography.hazmat.primitives.hashes import SHA256
 
-    try:
-        key = EllipticCurvePublicKey.from_encoded_point(SECP256R1(), public)
-    except ValueError as error:
-        raise ConfigError("TRUSTED_KEYS has a key that is no point of P-256") from error
+    key = EllipticCurvePublicKey.from_encoded_point(SECP256R1(), public)
     try:
         key.verify(signature, _encode(payload), ECDSA(SHA256()))
     except InvalidSignature as error:
@@ -207,11 +206,14 @@ def _read_public(key: str) -> bytes:
         content = base64.b64decode(key, validate=True)
     except (binascii.Error, ValueError):
         content = b""
-    if not content.startswith(_SPKI) or len(content) != len(_SPKI) + _POINT:
+    point = content.removeprefix(_SPKI)
+    x, y = int.from_bytes(point[1:33]), int.from_bytes(point[33:])
+    is_point = len(point) == _POINT and point[0] == 4 and max(x, y) < _P and (y * y - x**3 + 3 * x - _B) % _P == 0
+    if not content.startswith(_SPKI) or not is_point:
         raise ConfigError(
             f"TRUSTED_KEYS has {key[:40]!r}, expected public keys of P-256, each in base64 of its SubjectPublicKeyInfo"
         )
-    return content.removeprefix(_SPKI)
+    return point
 
 
 def _wrong(md5: str, why: str) -> SignatureError:

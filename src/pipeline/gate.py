@@ -90,7 +90,7 @@ def count_looks(registry: Registry, release_id: str, test_rows: Iterable[str]) -
     rows, looks = set(test_rows), 1
     for other in registry.releases():
         try:
-            looks += other != release_id and registry.find(other).meta.get("test_rows") in rows
+            looks += other != release_id and str(registry.find(other).meta.get("test_rows")) in rows
         except (IntegrityError, MissingError):  # what cannot be read was never compared
             continue
     return looks

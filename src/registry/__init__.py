@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from src.config import MAX_POINTER_BYTES, RELEASE_LIMITS
-from src.core.pointer import Pointer
+from src.core.pointer import ID_LENGTH, Pointer
 from src.core.release import FOLDER, Release
 from src.core.signature import Statement, Trusted, trust
-from src.errors import ConflictError, FormatError, IntegrityError, MissingError, RegistryError
+from src.errors import ConflictError, FormatError, IntegrityError, MissingError, RegistryError, SignatureError
 from src.registry.promotion import PROMOTE, ROLLBACK, Promotion, next_time
 from src.registry.signed import SIGNATURE, read_release, read_statement, sign_release
 from src.settings import read_trusted_keys
@@ -130,14 +130,15 @@ class Registry:
         return bool(touching) and touching[-1].kind == ROLLBACK and touching[-1].replaced == release_id
 
     def register(self, pointer: Pointer) -> None:
-        """Keep a tested release's pointer; the first one kept for these bytes stays."""
+        """Keep a tested release's pointer; the first one kept for these bytes stays while its signature holds."""
         key = _release_key(pointer.id)
         with self.bucket.locked():
+            etag = self.bucket.find_etag(key)
             try:
-                self.bucket.get(key, MAX_POINTER_BYTES)
-            except MissingError:
+                read_statement(self.find(pointer.id), self._trusted)
+            except (RegistryError, IntegrityError):  # it is not there, or nobody trusts it any more
                 with suppress(ConflictError):  # somebody else was first
-                    self.bucket.replace(key, pointer.to_yaml().encode(), None)
+                    self.bucket.replace(key, pointer.to_yaml().encode(), etag)
 
     def promote(
         self,
@@ -193,22 +194,33 @@ class Registry:
 
         return self._change(ROLLBACK, by, {}, choose)
 
-    def sign(self, release_id: str) -> Statement:
-        """Sign a registered release with the environment's key, whoever signed it before; return what was signed.
+    def sign(self, name: str) -> Statement:
+        """Sign a registered release with the environment's key; return what was signed.
 
-        It takes two writes, of this release's pointer and of the champion's where it is that; after a crash between
-        them, the next try does the same again.
+        Its id is name enough where a trusted key has signed it; else its whole md5 is, which a person must know. It
+        takes two writes, of this release's pointer and of the champion's where it is that; after a crash between them,
+        the next try does the same again.
 
         Raises:
             MissingError, IntegrityError: the release is not complete.
+            RegistryError: no trusted key has signed it, and ``name`` is its id alone.
             ConflictError: another write came first.
 
         """
         with self.bucket.locked():
-            key = _release_key(release_id)
+            key = _release_key(name[:ID_LENGTH])
             etag = self.bucket.find_etag(key)
-            pointer = self.find(release_id)
-            signed = sign_release(pointer, dict(self.bucket.read_files(pointer, RELEASE_LIMITS)))
+            pointer = self.find(name[:ID_LENGTH])
+            try:
+                files = read_release(self.bucket.get, pointer, self._trusted)
+            except SignatureError as error:
+                if name not in (pointer.md5, pointer.md5.removesuffix(".dir")):
+                    raise RegistryError(
+                        f"no trusted key has signed release {pointer.id}: whoever wrote it may not have made it; where "
+                        f"you know its whole md5, sign it with: python -m src.registry sign {pointer.md5}"
+                    ) from error
+                files = dict(self.bucket.read_files(pointer, RELEASE_LIMITS))
+            signed = sign_release(pointer, files)
             self.bucket.replace(key, signed.to_yaml().encode(), etag)
             state = self._read()
             if state.champion and state.champion.md5 == signed.md5:
@@ -229,6 +241,7 @@ class Registry:
                 if state.last:
                     self._record(state.last)
                     if state.champion and state.champion.md5 == pointer.md5:
+                        self._repair_signature(state, pointer)
                         return state.last
                 event = Promotion.read(
                     {
@@ -251,6 +264,13 @@ class Registry:
                 self._record(event)
                 return event
         raise ConflictError(f"{CURRENT} was changed {TRIES} times meanwhile; try again")
+
+    def _repair_signature(self, state: _State, pointer: Pointer) -> None:
+        """Give the champion the signature that holds, where its own was spoiled."""
+        assert state.champion
+        if (signature := pointer.meta.get(SIGNATURE)) != state.champion.meta.get(SIGNATURE):
+            repaired = state.champion.with_meta(**{SIGNATURE: signature})
+            self.bucket.replace(CURRENT, repaired.to_yaml().encode(), state.etag)
 
     def _read(self) -> _State:
         etag = self.bucket.find_etag(CURRENT)  # first: a change after this makes the write a conflict

@@ -29,7 +29,7 @@ def main() -> int:
     promote.add_argument("id", help="the release, or how it begins")
     promote.add_argument("--new-contract", action="store_true", help="also where its features or classes are others")
     sign = commands.add_parser("sign", help="sign a release on your word: you know where it comes from")
-    sign.add_argument("id", help="the release, or how it begins")
+    sign.add_argument("id", help="the release; its whole md5, where no trusted key has signed it")
     commands.add_parser("new-key", help="make a key to sign with, and show it with the trusted ones, as .env has them")
     options = parser.parse_args()
     if options.command == "new-key":

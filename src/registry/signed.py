@@ -3,7 +3,7 @@
 from src.config import RELEASE_LIMITS
 from src.core.pointer import Pointer
 from src.core.release import Files
-from src.core.signature import Statement, Trusted, open_statement, sign, trust
+from src.core.signature import Statement, Trusted, name_key, open_statement, public_half, sign, trust
 from src.errors import ConfigError
 from src.settings import SigningSettings, read_settings, read_trusted_keys
 from src.storage.bucket import Get, read_files
@@ -34,13 +34,14 @@ def sign_release(pointer: Pointer, files: Files) -> Pointer:
     """Return the pointer with the signature of the environment's key.
 
     Raises:
-        ConfigError: the environment has no key.
-        SignatureError: it does not trust its own.
+        ConfigError: the environment has no key, or does not trust its own.
 
     """
     key = read_settings(SigningSettings).signing_key
     if key is None:
         raise ConfigError("there is no SIGNING_KEY, so that no release can be signed; add it to .env with: make env")
-    signed = pointer.with_meta(**{SIGNATURE: sign(pointer.md5, files, key.get_secret_value())})
-    read_statement(signed, trust(read_trusted_keys()))
-    return signed
+    if (name := name_key(public_half(key.get_secret_value()))) not in trust(read_trusted_keys()):
+        raise ConfigError(
+            f"TRUSTED_KEYS lacks key {name[:12]}, which is SIGNING_KEY's: docs/signing.md says how to add it"
+        )
+    return pointer.with_meta(**{SIGNATURE: sign(pointer.md5, files, key.get_secret_value())})

@@ -336,8 +336,17 @@ def test_a_model_that_answers_nan_is_an_error_and_no_answer() -> None:
         b"outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: release}]\nmeta: {a: .nan}",
         b'outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: release}]\nmeta: {a: "\\uD800"}',
         b"outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: dags}]",
+        b"outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: release}]\nmeta: {a: !!bool x}",
+        b"outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: release}]\nmeta: {a: !!int ''}",
+        b"outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: release}]\nmeta: {a: !!timestamp x}",
+        b"outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: release}]\nmeta: {a: 1" + b":0" * 180 + b".0}",
+        b"outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: release}]\nmeta: " + b"{a: " * 20 + b"1" + b"}" * 20,
+        b"outs: [{md5: 0123456789abcdef0123456789abcdef.dir, path: release, size: 0x" + b"f" * 9000 + b"}]",
     ],
-    ids=["aliases", "nested", "long", "meta is a list", "meta is no number", "half a character", "another folder"],
+    ids=[
+        *("aliases", "nested", "long", "meta is a list", "meta is no number", "half a character", "another folder"),
+        *("no truth", "no number", "no time", "no sixtieths", "meta is nested", "no size"),
+    ],
 )
 def test_a_hostile_pointer_is_rejected_at_once_and_may_be_replaced(served: Served, content: bytes) -> None:
     bucket, api, first, second = served.begin()

@@ -167,6 +167,7 @@ def test_a_release_that_is_not_known_or_has_no_profile_is_told(
         if path.is_file():
             bucket.put(path.relative_to(old).as_posix(), path.read_bytes())
     traffic.send(bucket, record(champion, "93ea4d979d25", np.vstack([wines, wines]), worker="ffffffff"))
+    Registry(bucket).sign("93ea4d979d25122ba6b6232637a64ee4")
     older = run(Registry(bucket), DAY)
     assert older.drift is None and older.performance and older.performance.expected_accuracy is None
     assert "was made by older code and has no profile" in older.notes[0]

@@ -46,7 +46,7 @@ def unsigned(bucket: Bucket, trained: list[Pointer]) -> Pointer:
 @pytest.fixture
 def old(bucket: Bucket, unsigned: Pointer) -> Pointer:
     """Return the same after a person signed it."""
-    Registry(bucket).sign(unsigned.id)
+    Registry(bucket).sign(unsigned.md5)
     champion = Registry(bucket).current()
     assert champion
     return champion
@@ -112,7 +112,7 @@ def test_the_api_serves_an_old_release_that_a_person_signed_and_rejects_what_new
         assert (rejected["release"], rejected["reason"].startswith(told)) == (old.id, True)
         assert get(api, "/readiness").status_code == 503
         before = Registry(bucket).history()
-        done = run("src.registry", "sign", old.id[:6])
+        done = run("src.registry", "sign", old.md5)
         assert (done.returncode, done.stderr) == (0, "")
         digests = {name: hashlib.sha256(file).hexdigest() for name, file in bucket.read_files(old)}
         assert dict(line.split()[::-1] for line in done.stdout.splitlines()[1:]) == digests

@@ -278,6 +278,7 @@ def visible_text(page: Page) -> str:
 def test_a_phone_shows_the_answer_first_and_nothing_beside_the_screen(desk: Desk) -> None:
     with desk.open(EXAMPLE, PHONE) as page:
         expect(answer_of(page)).to_be_visible()
+        settle(page)
         answer, first = answer_of(page).bounding_box(), number(page, "fixed_acidity").bounding_box()
         assert answer and first and answer["y"] < first["y"]
         wide = "document.querySelector('[data-testid=stMain]').scrollWidth"

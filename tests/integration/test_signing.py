@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from textwrap import wrap
 
@@ -19,7 +20,7 @@ from src.checker import checks
 from src.config import PROJECT
 from src.core.pointer import Pointer, Split
 from src.core.signature import name_key, open_statement, public_half, sign, trust
-from src.errors import ConfigError, IntegrityError, SignatureError
+from src.errors import ConfigError, IntegrityError, RegistryError, SignatureError
 from src.pipeline import steps
 from src.registry import CURRENT, Registry
 from src.registry.signed import sign_release
@@ -36,9 +37,7 @@ Forge = Callable[[Bucket, Pointer, Pointer], Pointer]
 
 
 def without_signature(pointer: Pointer) -> Pointer:
-    return Pointer(
-        pointer.md5, pointer.path, meta={name: one for name, one in pointer.meta.items() if name != "signature"}
-    )
+    return replace(pointer, meta={name: one for name, one in pointer.meta.items() if name != "signature"})
 
 
 def with_signature_of_champion(_: Bucket, forged: Pointer, champion: Pointer) -> Pointer:
@@ -180,12 +179,36 @@ def test_without_a_key_or_with_one_that_nobody_trusts_nothing_is_signed(
     registry = Registry(bucket)
     registry.register(trained[0])
     monkeypatch.setenv("SIGNING_KEY", make_signing_key())
-    with pytest.raises(SignatureError, match="and TRUSTED_KEYS has"):
+    with pytest.raises(ConfigError, match="^TRUSTED_KEYS lacks key .*, which is SIGNING_KEY's"):
         registry.sign(trained[0].id)
     monkeypatch.delenv("SIGNING_KEY")
     with pytest.raises(ConfigError, match="^there is no SIGNING_KEY, .*; add it to .env with: make env$"):
         registry.sign(trained[0].id)
     assert registry.find(trained[0].id) == trained[0]
+
+
+def test_a_stranger_s_release_is_signed_by_its_whole_md5_alone_and_a_good_signature_returns(
+    bucket: Bucket, trained: list[Pointer]
+) -> None:
+    registry, release = Registry(bucket), trained[0]
+    promote(bucket, release)
+    key, unsigned = f"registry/releases/{release.id}.dvc", without_signature(release).to_yaml().encode()
+    bucket.put(key, unsigned)
+    for name in (release.id, release.md5[:-5]):
+        with pytest.raises(RegistryError, match=f"you know its whole md5, .* sign {release.md5}$"):
+            registry.sign(name)
+    assert bucket.get(key) == unsigned
+    assert registry.sign(release.md5).release == release.md5
+    assert registry.load(registry.find(release.id))
+
+    champion = Pointer.from_yaml(bucket.get(CURRENT))
+    bucket.put(key, unsigned)
+    bucket.put(CURRENT, without_signature(champion).to_yaml().encode())
+    history = registry.history()
+    promote(bucket, release)  # the same bytes, made anew: their signature holds
+    assert registry.current() == champion
+    assert registry.find(release.id) == release
+    assert registry.history() == history
 
 
 def test_a_pointer_that_stands_under_another_release_is_rejected(bucket: Bucket, trained: list[Pointer]) -> None:

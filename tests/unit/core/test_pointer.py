@@ -27,8 +27,8 @@ POINTERS = st.builds(
     Pointer,
     md5=st.from_regex(r"[0-9a-f]{32}(\.dir)?", fullmatch=True),
     path=NAMES,
-    size=st.none() | st.just(0) | st.integers(1),
-    nfiles=st.none() | st.just(0) | st.integers(1),
+    size=st.none() | st.just(0) | st.integers(1, 2**63 - 1),
+    nfiles=st.none() | st.just(0) | st.integers(1, 2**63 - 1),
     meta=st.dictionaries(WORDS, PLAIN, max_size=3),
 )
 # Parts that climb, hide where they lead, or are harmless: of any of them paths are made.
