@@ -3,6 +3,7 @@
 The terminal's picture plays the real lines of ``make up`` at the moments at which they came.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -21,8 +22,9 @@ from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
 FOLDER = PROJECT / "assets" / "img"
 SIZE: ViewportSize = {"width": 1280, "height": 720}
 AIRFLOW = {"graph": "Airflow_dags_success_graph.png", "grid": "Airflow_dags_success_table.png"}
-VIEWS = ("predict", "model", "monitoring", "experiments", "service")
+VIEWS = {"": "predict", "model": "model"}  # by path; most of the others are empty on a new stack
 WIDTH, LINE, MARGIN = 920, 19, 16  # pixels
+LONGEST = 108  # characters of a line that fit
 PATIENCE = 300_000  # milliseconds
 REST = 6  # seconds that the last line stands before the picture begins anew
 
@@ -48,8 +50,8 @@ def main() -> int:
 def start(checkout: Checkout) -> Shown:
     """Run ``make up`` and return what it printed."""
     began, lines = time.monotonic(), [(0.0, "$ make up")]
-    command = ["make", "up"]
-    with subprocess.Popen(command, cwd=checkout.folder, stdout=subprocess.PIPE, text=True) as process:
+    command, own = ["make", "up"], {name: one for name, one in os.environ.items() if not name.startswith("MAKE")}
+    with subprocess.Popen(command, cwd=checkout.folder, env=own, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
             print(line, end="", flush=True)
             lines.append((time.monotonic() - began, line.rstrip()))
@@ -64,7 +66,8 @@ def hide(lines: Shown, settings: StackSettings) -> Shown:
     for key, port in settings.ports.items():
         first = StackSettings.model_fields[key.lower()].default
         lines = [(second, line.replace(f":{port}", f":{first}")) for second, line in lines]
-    return [(second, line.replace(password, "…")) for second, line in lines]
+    lines = [(second, line.replace(password, "…")) for second, line in lines]
+    return [(second, line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…") for second, line in lines]
 
 
 def animate(lines: Sequence[tuple[float, str]]) -> str:
@@ -114,8 +117,8 @@ def take_page(settings: StackSettings) -> None:
     """Take each view of the page."""
     with open_page() as page:
         page.set_viewport_size(SIZE)
-        for view in VIEWS:
-            page.goto(f"http://127.0.0.1:{settings.front_port}/{view}")
+        for path, view in VIEWS.items():
+            page.goto(f"http://127.0.0.1:{settings.front_port}/{path}")
             expect(page.get_by_test_id("stStatusWidget")).to_be_hidden(timeout=PATIENCE)
             expect(page.get_by_role("heading").first).to_be_visible(timeout=PATIENCE)
             settle(page)
