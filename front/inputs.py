@@ -10,6 +10,8 @@ from words import say, say_term
 
 COLUMNS = 2
 FIELD = 88  # pixels of a number
+SHOWN = "shown"  # in the session, by field: the value, and how often slider and number were made anew
+VALUE, SLIDER, NUMBER = range(3)
 
 
 def draw(features: list[wine.Feature], profile: Mapping[str, list[float]]) -> None:
@@ -23,10 +25,8 @@ def draw(features: list[wine.Feature], profile: Mapping[str, list[float]]) -> No
 
 def _draw_feature(feature: wine.Feature, quantiles: list[float]) -> None:
     field, value = feature["field"], wine.current()[feature["field"]]
-    slider, number = f"slider {field}", f"number {field}"
+    slider, number = _keys(field, value)
     lowest, highest = float(feature["minimum"]), float(feature["maximum"])
-    st.session_state[slider] = min(max(value, lowest), highest)
-    st.session_state[number] = value
     places, step = wine.decimals(feature), 10.0 ** -wine.decimals(feature)
     label = ", ".join(filter(None, (wine.name(feature), wine.unit(feature))))
     with st.container(key=f"feature_{field}", gap=None):
@@ -40,22 +40,24 @@ def _draw_feature(feature: wine.Feature, quantiles: list[float]) -> None:
                     label,
                     lowest,
                     highest,
+                    min(max(value, lowest), highest),
                     step=step,
                     format=f"%.{places}f",
                     key=slider,
                     label_visibility="collapsed",
                     on_change=_take,
-                    args=(field, slider),
+                    args=(field, slider, SLIDER),
                 )
             st.number_input(
                 label,
+                value=value,
                 step=step,
                 format=f"%.{places}f",
                 key=number,
                 label_visibility="collapsed",
                 width=FIELD,
                 on_change=_take,
-                args=(field, number),
+                args=(field, number, NUMBER),
             )
         _tell_place(feature, value, quantiles)
 
@@ -71,8 +73,25 @@ def _tell_place(feature: wine.Feature, value: float, quantiles: list[float]) -> 
         st.caption(" · ".join(filter(None, (f"{lowest} – {highest}", place))))
 
 
-def _take(field: str, key: str) -> None:
-    """Take what was entered; an emptied field leaves the value as it was."""
+def _keys(field: str, value: float) -> tuple[str, str]:
+    """Return the keys of a feature's slider and number; one that something else has changed is a new widget."""
+    shown = st.session_state.setdefault(SHOWN, {}).setdefault(field, [value, 0, 0])
+    if shown[VALUE] != value:
+        shown[:] = value, shown[SLIDER] + 1, shown[NUMBER] + 1
+    return f"slider {field} {shown[SLIDER]}", f"number {field} {shown[NUMBER]}"
+
+
+def _take(field: str, key: str, which: int) -> None:
+    """Take what was entered; an emptied number is filled again with the value as it was.
+
+    What the browser still says of a widget that was made anew was true before, and is no change.
+    """
     value: Any = st.session_state[key]
-    if value is not None:
-        wine.current()[field] = float(value)
+    shown = st.session_state[SHOWN][field]
+    if key not in _keys(field, shown[VALUE]):
+        return
+    if value is None:
+        shown[which] += 1
+    else:
+        wine.current()[field] = shown[VALUE] = float(value)
+        shown[SLIDER + NUMBER - which] += 1

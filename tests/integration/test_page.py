@@ -107,7 +107,7 @@ def answer_of(page: Page) -> Locator:
 
 
 def number(page: Page, name: str) -> Locator:
-    return page.locator(f".st-key-feature_{name} input[type=number]")
+    return page.locator(f".st-key-feature_{name} input[type=number]").filter(visible=True)
 
 
 def enter(page: Page, name: str, value: float) -> None:
