@@ -25,7 +25,8 @@ COPY requirements requirements
 # --- The prediction service
 FROM builder AS api-packages
 RUN uv pip install --no-build -r requirements/api.in -c requirements.txt \
-    && rm -r /opt/venv/lib/python3.11/site-packages/onnx/backend/test
+    && rm -r /opt/venv/lib/python3.11/site-packages/onnx/backend/test \
+    && find /opt/venv -type d -name tests -prune -exec rm -r {} +
 
 # It writes to /var/lib/wine (the last good release) and /tmp
 FROM base AS api
