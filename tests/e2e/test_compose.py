@@ -28,7 +28,7 @@ from src.settings import StackSettings
 from tests.support.gitlab import Project
 from tests.support.newcomer import WORSE_C, predict_on_the_page, set_c
 from tests.support.services import eventually
-from tests.support.throwaway import Checkout, choose_ports, clean_environment, throwaway_checkout
+from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
 from tests.support.tools import needs
 
 pytestmark = pytest.mark.compose
@@ -118,9 +118,7 @@ class Stack:
 
 def run(*command: str, folder: str = ".") -> str:
     """Run a command and return what it prints; fail with all of it."""
-    done = subprocess.run(
-        command, cwd=folder, env=clean_environment(), capture_output=True, text=True, check=False, timeout=900
-    )
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}"
     return done.stdout
 

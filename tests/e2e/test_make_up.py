@@ -5,6 +5,7 @@ The tests of this module share the stack and follow one another, as a person's f
 
 import fcntl
 import json
+import os
 import re
 import signal
 import subprocess
@@ -28,12 +29,13 @@ from src.core.wine import EXAMPLE, TARGET
 from src.errors import StoreError
 from src.pipeline.run import STEPS
 from src.registry import CURRENT
+from src.settings import StackSettings
 from src.storage.bucket import Bucket
 from tests.conftest import push_data
 from tests.support import leaks
 from tests.support.newcomer import WORSE_C, predict_on_the_page, set_c
 from tests.support.services import eventually
-from tests.support.throwaway import Checkout, choose_ports, clean_environment, throwaway_checkout
+from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
 from tests.support.tools import needs
 
 
@@ -63,6 +65,11 @@ class Stack:
         with Airflow.of(read_env(self.checkout.folder / ".env")[0]) as airflow:
             eventually(airflow.is_ready)
             return {task["task_id"]: task["state"] for task in airflow.follow(airflow.trigger())}
+
+
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without what ``.env`` sets."""
+    return {name: value for name, value in os.environ.items() if name.lower() not in StackSettings.model_fields}
 
 
 @pytest.fixture(scope="module")

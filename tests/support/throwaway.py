@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.config import PROJECT
-from src.settings import StackSettings
 
 PORTS = (
     *("S3_PORT", "API_PORT", "FRONT_PORT", "AIRFLOW_PORT", "MINIO_CONSOLE_PORT"),
@@ -70,11 +69,6 @@ def choose_ports(checkout: Checkout) -> dict[str, int]:
     filled = zip(lines, env.read_text().splitlines(), strict=True)
     env.write_text("".join(f"{key}={ports[key]}\n" if key in ports else f"{line}\n" for key, line in filled))
     return ports
-
-
-def clean_environment() -> dict[str, str]:
-    """Return this process's environment without what ``.env`` sets."""
-    return {name: value for name, value in os.environ.items() if name.lower() not in StackSettings.model_fields}
 
 
 def copy_project(folder: Path) -> None:
