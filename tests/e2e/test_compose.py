@@ -148,6 +148,8 @@ def stack() -> Iterator[Stack]:
         }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
+        for name in ("SIGNING_KEY", "TRUSTED_KEYS"):  # the tests' own, which Compose would take before those of .env
+            monkeypatch.delenv(name)
         settings, _ = read_env(checkout.folder / ".env")
         with Airflow.of(settings) as airflow:
             stack = Stack(checkout, settings, airflow, commit)
