@@ -96,6 +96,7 @@ def test_no_listing_fails_but_by_being_rejected(content: Any, noise: bytes) -> N
             pass
 
 
+@QUICK
 @given(st.one_of(st.from_regex(r"[0-9][0-9e]{10}[0-9]", fullmatch=True), st.from_regex(r"[-+0-9._eoxb]{1,12}")))
 @example("10e999999999")
 @example("0o17")
