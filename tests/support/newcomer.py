@@ -48,9 +48,9 @@ def predict_on_the_page(url: str, release: str) -> None:
     """Change a wine on the page in Chromium, and see the prediction of ``release`` follow."""
     with open_page() as page:
         page.goto(url)
-        page.get_by_role("spinbutton", name="alcohol").fill("20", timeout=60_000)
+        page.get_by_role("spinbutton", name="alcohol").fill("20", timeout=120_000)
         page.keyboard.press("Enter")
         told = re.compile("^[3-8], (almost surely|most likely|perhaps|nearly as likely)")
-        expect(page.get_by_text(told)).to_be_visible(timeout=60_000)
+        expect(page.get_by_text(told)).to_be_visible(timeout=120_000)
         expect(page.get_by_text("Training saw 8.4 to 14.9")).to_be_visible()
         expect(page.get_by_text(release).first).to_be_visible()
