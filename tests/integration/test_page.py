@@ -111,6 +111,7 @@ def number(page: Page, name: str) -> Locator:
 
 
 def enter(page: Page, name: str, value: float) -> None:
+    settle(page)
     number(page, name).fill(str(value))
     number(page, name).press("Enter")
 
@@ -137,6 +138,7 @@ def test_the_answer_stands_beside_the_inputs_and_follows_each_change(desk: Desk)
         expect(answer_of(page)).to_have_text(re.compile("^6,"))
         chart = page.locator(".st-key-answer [aria-label*='bar for the probability']")
         expect(chart).to_have_attribute("aria-label", re.compile(f"6: {changed['probabilities']['6'] * 100:.0f} %"))
+        settle(page)  # the slider is made anew, as the number has changed
         page.get_by_role("slider", name="alcohol, % vol").press("Home")
         expect(number(page, "alcohol")).to_have_value("8.4")
         expect(answer_of(page)).to_have_text(re.compile("^5,"))
@@ -288,6 +290,7 @@ def test_a_phone_shows_the_answer_first_and_nothing_beside_the_screen(desk: Desk
 
 def test_keys_alone_reach_and_move_a_slider(desk: Desk) -> None:
     with desk.open(EXAMPLE) as page:
+        settle(page)
         slider = page.get_by_role("slider", name="alcohol, % vol")
         number(page, "density").focus()
         for _ in range(12):
