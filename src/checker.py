@@ -55,18 +55,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check(parts: list[str]) -> int:
-    wrong = 0
+    wrong = unsigned = 0
     for name, check in checks(Bucket.from_environment(), parts):
         try:
             print(f"ok     {name}: {check().md5}")
         except SignatureError as error:
             is_served = name == CURRENT  # another may be from before a key was rolled, and nothing loads it
-            wrong += is_served
+            wrong, unsigned = wrong + is_served, unsigned + (not is_served)
             print(f"{'WRONG' if is_served else 'unsigned'}  {name}: {error}")
         except (IntegrityError, MissingError, RegistryError) as error:
             wrong += 1
             print(f"WRONG  {name}: {error}")
-    print(f"{wrong} wrong" if wrong else "all pointers hold")
+    held = f"all pointers hold, but for {unsigned} unsigned" if unsigned else "all pointers hold"
+    print(f"{wrong} wrong" if wrong else held)
     return 1 if wrong else 0
 
 

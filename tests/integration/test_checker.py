@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,23 @@ def test_the_champion_is_named_as_such(bucket: Bucket, promoted: list[Pointer]) 
         "WRONG  registry/current.dvc",
         f"WRONG  release {promoted[1].id}",
     ]
+
+
+def test_an_unsigned_release_is_named_and_is_wrong_as_the_champion_alone(
+    bucket: Bucket, promoted: list[Pointer]
+) -> None:
+    other, champion = promoted[0], Registry(bucket).current()
+    assert champion
+    bucket.put(f"registry/releases/{other.id}.dvc", replace(other, meta={}).to_yaml().encode())
+    done = check("model")
+    assert done.returncode == 0
+    assert f"unsigned  release {other.id}: release {other.id} is not signed" in done.stdout
+    assert done.stdout.endswith("all pointers hold, but for 1 unsigned\n")
+    event = {"promotion": champion.meta["promotion"]}
+    bucket.put(CURRENT, replace(champion, meta=event).to_yaml().encode())
+    done = check("model")
+    assert done.returncode == 1
+    assert f"WRONG  {CURRENT}: release {champion.id} is not signed" in done.stdout
 
 
 def test_missing_data_is_named_and_the_model_may_be_checked_alone(bucket: Bucket, promoted: list[Pointer]) -> None:
