@@ -1,4 +1,4 @@
-"""Kills with -9 of one part of a running stack, at a random moment of its work, and what must hold after each."""
+"""Faults of a running stack at a random moment of its work, most of them kills with -9, and what must hold after."""
 
 import multiprocessing
 import os
@@ -32,7 +32,7 @@ from src.settings import StackSettings
 from src.storage.bucket import Bucket
 from tests.support.services import eventually
 from tests.support.throwaway import Checkout
-from workers import preload  # noqa: F401
+from workers import preload  # noqa: F401: it loads the libraries that forks share, as a worker does
 
 PATIENCE = 400  # seconds that a busy machine may take to repair itself
 REFUSED = 3  # the exit code of a run that found another champion than it had compared with
@@ -159,14 +159,14 @@ def kill_store(target: Target) -> None:
 
 def kill_task(target: Target) -> None:
     """Kill one of the processes that the scheduler runs a task in."""
-    with _hit_run(target, "DAG task"):
+    with HitRun(target, "DAG task"):
         children = target.program("local.airflow", "scheduler").children(recursive=True)
         target.chance.choice(children).kill()
 
 
 def kill_scheduler(target: Target) -> None:
     """Kill the scheduler during a run; what it had forked must end with it."""
-    with _hit_run(target, "scheduler"):
+    with HitRun(target, "scheduler"):
         scheduler = target.program("local.airflow", "scheduler")
         children = scheduler.children(recursive=True)
         scheduler.kill()
@@ -176,14 +176,14 @@ def kill_scheduler(target: Target) -> None:
 
 def kill_supervisord(target: Target) -> None:
     """Kill supervisord during a run, and start again."""
-    with _hit_run(target, "supervisord"):
+    with HitRun(target, "supervisord"):
         target.program("supervisor.supervisord").kill()
         _make_up(target)
 
 
 def kill_everything(target: Target) -> None:
     """Kill every process at once during a run, as when the machine loses its power, and start again."""
-    with _hit_run(target, "everything at once"):
+    with HitRun(target, "everything at once"):
         for one in target.processes():
             with suppress(psutil.NoSuchProcess):
                 one.kill()
@@ -257,7 +257,7 @@ def _strays(target: Target) -> list[psutil.Process]:
     return [one for one in target.processes() if one.pid not in kept]
 
 
-class _hit_run:  # noqa: N801
+class HitRun:
     """Start a run of the DAG, wait for a random moment of it, and after the block wait until it has ended well."""
 
     def __init__(self, target: Target, what: str) -> None:
