@@ -71,9 +71,6 @@ class StoreAccessSettings(Settings):
     aws_response_checksum_validation: Text = setting("The same, for what the store answers", "when_required")
 
 
-SIGNING_KEY = "SIGNING_KEY"  # what no service has but the pipeline
-
-
 class SigningSettings(Settings):
     """Signed releases: docs/signing.md."""
 

@@ -5,7 +5,6 @@ and unread answers too, a cap on connections, and an end within a bound after SI
 """
 
 import argparse
-import os
 import resource
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from src import cli
 from src.api.workers import BACKLOG, Workers
 from src.core.signature import trust
 from src.errors import ConfigError
-from src.settings import SIGNING_KEY, ApiSettings, read_settings, read_trusted_keys
+from src.settings import ApiSettings, read_settings, read_trusted_keys
 
 OTHER_FILES = 128  # sockets to the store, logs, libraries
 
@@ -33,7 +32,6 @@ def main() -> int:
 def _serve(options: argparse.Namespace) -> int | None:
     settings = read_settings(ApiSettings)
     trust(read_trusted_keys())  # what is wrong with them is told in one line here
-    os.environ.pop(SIGNING_KEY, None)  # which a shell's .env has, and this service is not to hold
     most = _allow_connections(settings.api_max_connections)
     if most < settings.api_max_connections:
         print(

@@ -1,7 +1,6 @@
 """The prediction service: ``uvicorn src.api.app:app``."""
 
 import gc
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,7 +35,7 @@ from src.api.spool import Spool
 from src.api.telemetry import Telemetry
 from src.core.signature import trust
 from src.core.wine import FEATURES, NAME, TARGET, TITLE
-from src.settings import SIGNING_KEY, ApiSettings, load_environment, read_settings, read_trusted_keys
+from src.settings import ApiSettings, load_environment, read_settings, read_trusted_keys
 from src.storage.reader import Reader
 
 DESCRIPTION = f"Predicts the {TARGET} of one {NAME} from {len(FEATURES)} features, by the current champion."
@@ -48,7 +47,6 @@ SWITCH_SECONDS = 0.0005  # that requests wait while the champion is polled or lo
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Serve the last good release from disk at once, and follow the champion until shutdown."""
     load_environment()
-    os.environ.pop(SIGNING_KEY, None)
     settings = read_settings(ApiSettings)
     app.state.is_leaving = False
     app.state.keys = Keys([key.get_secret_value() for key in settings.api_keys])

@@ -1,7 +1,7 @@
 """The model registry: the champion's pointer, promotion, roll-back and their history.
 
     registry/current.dvc            the champion's pointer; the only object that changes
-    registry/releases/<id>.dvc      every tested release's pointer; never rewritten, but for a person's signature
+    registry/releases/<id>.dvc      every tested release's pointer; rewritten where its signature is to hold again
     registry/promotions/<time>.json one event for each change of champion; append-only
 
 The event of the last change travels inside ``current.dvc`` too (``meta.promotion``), so that the one write which
