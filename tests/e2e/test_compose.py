@@ -26,7 +26,7 @@ from src.core.wine import EXAMPLE
 from src.pipeline.run import STEPS
 from src.settings import StackSettings
 from tests.support.gitlab import Project
-from tests.support.newcomer import WORSE_C, predict_on_the_page, set_c
+from tests.support.newcomer import WORSE_C, log_in_to_airflow, predict_on_the_page, set_c
 from tests.support.services import eventually
 from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
 from tests.support.tools import needs
@@ -289,6 +289,14 @@ def test_with_the_profile_prometheus_watches_the_api_and_knows_whom_to_tell(stac
 @needs("chromium")
 def test_a_person_gets_a_prediction_from_the_page(stack: Stack) -> None:
     predict_on_the_page(f"http://127.0.0.1:{stack.settings.front_port}", stack.predict())
+
+
+@needs("chromium")
+def test_a_person_logs_in_to_airflow_and_with_no_other_password(stack: Stack) -> None:
+    settings = stack.settings
+    log_in_to_airflow(stack.airflow.url, settings.airflow_user, settings.airflow_password.get_secret_value())
+    with Airflow(stack.airflow.url, settings.airflow_user, "another-password") as stranger:
+        assert stranger.is_ready() is None
 
 
 def test_a_tasks_log_is_read_whichever_worker_wrote_it(stack: Stack) -> None:

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from local.airflow_client import Airflow
 from src.pipeline.run import STEPS
 from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import ACCESS_KEY, SECRET_KEY, new_bucket, push_data
-from tests.support.distributed import Cluster, Machine, run_cluster
+from tests.support.distributed import USER, Cluster, Machine, run_cluster
+from tests.support.newcomer import log_in_to_airflow
 from tests.support.services import Service, eventually, gateway
+from tests.support.tools import needs
 
 RUNS = 5
 PATIENCE = 120  # seconds
@@ -69,6 +72,13 @@ def test_each_worker_forks_its_tasks_with_the_libraries_in_memory(cluster: Clust
         (pool,) = (process for process in worker.processes() if "ForkPoolWorker" in process.cmdline()[0])
         memory = " ".join(part.path for part in pool.memory_maps())
         assert all(f"/{library}/" in memory for library in ("pandas", "sklearn", "onnxruntime"))
+
+
+@needs("chromium")
+def test_a_person_logs_in_with_an_account_of_airflows_database_and_with_no_other_password(cluster: Cluster) -> None:
+    log_in_to_airflow(cluster.airflow.url, USER, cluster.password)
+    with Airflow(cluster.airflow.url, USER, f"{cluster.password}x") as stranger:
+        assert stranger.is_ready() is None
 
 
 def test_two_workers_share_runs_and_their_logs_through_the_bucket_alone(cluster: Cluster, bucket: Bucket) -> None:

@@ -20,6 +20,7 @@ from tests.support.throwaway import copy_project
 
 USER = "admin"
 HEARTBEAT_TIMEOUT = 15  # seconds until a task is taken for dead; a living one is seen every second
+PATIENCE = 300  # seconds that a busy machine may take to start
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,11 @@ class Machine:
             (self.folder / name).mkdir()
 
     def airflow(self, settings: Mapping[str, str], *arguments: str) -> Program:
-        """Return one of Airflow's commands, which knows this machine's folders and the shared settings only."""
+        """Return one of Airflow's commands."""
+        return self.run(settings, arguments[0], "airflow", *arguments)
+
+    def run(self, settings: Mapping[str, str], name: str, module: str, *arguments: str) -> Program:
+        """Return a Python module's command, which knows this machine's folders and the shared settings only."""
         own = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
@@ -64,8 +69,8 @@ class Machine:
             "PYTHONDONTWRITEBYTECODE": "1",
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.checkout / "dags"),
         }
-        command = [sys.executable, "-m", "airflow", *arguments]
-        return Program(command, self.folder / f"{arguments[0]}.log", own | dict(settings), self.checkout)
+        command = [sys.executable, "-m", module, *arguments]
+        return Program(command, self.folder / f"{name}.log", own | dict(settings), self.checkout)
 
     def tries(self, run: str) -> set[tuple[str, int]]:
         """Return the tasks of a run that were run here, each with the number of its try, as their logs tell."""
@@ -79,6 +84,7 @@ class Cluster:
 
     airflow: Airflow
     workers: Mapping[Machine, Program]
+    password: str
 
 
 @contextmanager
@@ -88,12 +94,11 @@ def run_cluster(folder: Path, store: Mapping[str, str]) -> Iterator[Cluster]:
     for machine in (head, *machines):
         machine.set_up()
     with ExitStack() as stack:
-        password, port, passwords = secrets.token_urlsafe(12), free_port(), head.folder / "passwords.json"
-        passwords.write_text(json.dumps({USER: password}))
+        password, port = secrets.token_urlsafe(12), free_port()
         url = f"http://127.0.0.1:{port}"
         broker, database = stack.enter_context(run_redis(folder)), stack.enter_context(run_postgresql())
         shared = _shared_settings(url, broker, database, store["BUCKET"]) | dict(store)
-        own = _head_settings(url, database, passwords)
+        own = _head_settings(url, database)
 
         def start(machine: Machine, settings: Mapping[str, str], *command: str) -> Program:
             program = machine.airflow(settings, *command)
@@ -104,7 +109,11 @@ def run_cluster(folder: Path, store: Mapping[str, str]) -> Iterator[Cluster]:
         work = ("celery", "worker", "--skip-serve-logs", "--celery-hostname")
         workers = {machine: start(machine, shared, *work, f"{machine.folder.name}@%h") for machine in machines}
         migration = start(head, shared | own, "db", "migrate")
-        assert migration.wait(120) == 0, migration.log.read_text()
+        assert migration.wait(PATIENCE) == 0, migration.log.read_text()
+        login = {"AIRFLOW_USER": USER, "AIRFLOW_PASSWORD": password}
+        make_login = head.run(shared | own | login, "login", "workers.login")
+        make_login.start()
+        assert make_login.wait(PATIENCE) == 0, make_login.log.read_text()
         address = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
         commands = (("api-server", *address), ("scheduler", "--skip-serve-logs"), ("dag-processor",))
         programs = [*workers.values(), *(start(head, shared | own, *command) for command in commands)]
@@ -116,7 +125,7 @@ def run_cluster(folder: Path, store: Mapping[str, str]) -> Iterator[Cluster]:
 
         airflow = stack.enter_context(Airflow(url, USER, password))
         eventually(is_ready)
-        yield Cluster(airflow, workers)
+        yield Cluster(airflow, workers, password)
 
 
 def ping_workers(broker: str) -> dict[str, object]:
@@ -149,13 +158,12 @@ def _shared_settings(url: str, broker: str, database: str, bucket: str) -> dict[
     )
 
 
-def _head_settings(url: str, database: str, passwords: Path) -> dict[str, str]:
+def _head_settings(url: str, database: str) -> dict[str, str]:
     """Return what only the API server, the scheduler and the DAG processor need to know."""
     return _variables(
         core={
             "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "simple_auth_manager_users": f"{USER}:admin",
-            "simple_auth_manager_passwords_file": str(passwords),
+            "auth_manager": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
         },
         database={"sql_alchemy_conn": database},
         api={"base_url": url, "secret_key": secrets.token_hex(16)},

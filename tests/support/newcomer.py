@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from local.airflow_client import DAG
 from tests.support import tools
 from tests.support.throwaway import Checkout
 
@@ -54,3 +55,21 @@ def predict_on_the_page(url: str, release: str) -> None:
         expect(page.get_by_text(told)).to_be_visible(timeout=120_000)
         expect(page.get_by_text("Training saw 8.4 to 14.9")).to_be_visible()
         expect(page.get_by_text(release).first).to_be_visible()
+
+
+def log_in_to_airflow(url: str, user: str, password: str) -> None:
+    """Give a wrong password and then the right one to Airflow's login page in Chromium, and see the DAG's page."""
+    with open_page() as page:
+        page.goto(f"{url}/dags/{DAG}")
+        _give_login(page, user, f"{password}x")
+        expect(page.get_by_text("Invalid login")).to_be_visible(timeout=60_000)
+        _give_login(page, user, password)
+        expect(page.get_by_text(DAG).first).to_be_visible(timeout=60_000)
+        expect(page.locator("input[name=password]")).to_have_count(0)
+
+
+def _give_login(page: Page, user: str, password: str) -> None:
+    expect(page.locator("input[name=password]")).to_be_visible(timeout=60_000)
+    page.locator("input[name=username]").fill(user)
+    page.locator("input[name=password]").fill(password)
+    page.locator("input[type=submit]").click()

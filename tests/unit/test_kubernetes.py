@@ -295,7 +295,7 @@ def test_every_secret_is_made_by_a_command_that_the_files_tell() -> None:
         VALUES["fernetKeySecretName"]: {"fernet-key"},
         VALUES["apiSecretKeySecretName"]: {"api-secret-key"},
         VALUES["jwtSecretName"]: {"jwt-secret"},
-        login["secret"]["secretName"]: {Path(VALUES["config"]["core"]["simple_auth_manager_passwords_file"]).name},
+        login["secret"]["secretName"]: {"password"},
     }
     sources = [source for name in PODS for source in container_of(name).get("envFrom", [])]
     needed |= {source["secretRef"]["name"]: KEYS_OF_THE_BUCKET for source in sources if "secretRef" in source}
@@ -349,12 +349,15 @@ def test_nothing_calls_what_only_the_official_image_holds() -> None:
         assert AIRFLOW_PARTS[name]["livenessProbe"]["command"]
         assert AIRFLOW_PARTS[name]["logGroomerSidecar"]["enabled"] is False
     assert VALUES["scheduler"]["startupProbe"]["command"]
-    assert "fab" not in VALUES["config"]["core"]["auth_manager"]
     assert VALUES["createUserJob"]["enabled"] is False
     assert VALUES["triggerer"]["enabled"] is False
 
 
-def test_the_passwords_are_copied_to_where_airflow_looks() -> None:
+def test_the_login_is_made_from_the_secret_by_what_the_image_holds() -> None:
     (mount,) = VALUES["apiServer"]["extraVolumeMounts"]
-    file = Path(VALUES["config"]["core"]["simple_auth_manager_passwords_file"])
-    assert f"cp {mount['mountPath']}/{file.name} {file.parent}/ && exec airflow" in VALUES["apiServer"]["args"][-1]
+    command = VALUES["apiServer"]["args"][-1]
+    (file, module) = re.findall(r"\$\(cat (\S+)\) python -m (\S+) && exec airflow api-server$", command)[0]
+    assert file == f"{mount['mountPath']}/password"
+    assert (PROJECT / f"{module.replace('.', '/')}.py").is_file()
+    package, _, _ = VALUES["config"]["core"]["auth_manager"].rpartition(".")
+    assert importlib.util.find_spec(package)
