@@ -25,7 +25,7 @@ from local.airflow_client import Airflow, RunError
 from local.env import read_env
 from src import checker
 from src.core.wine import EXAMPLE
-from src.errors import RegistryError
+from src.errors import RegistryError, StoreError
 from src.pipeline.run import run
 from src.registry import Registry
 from src.settings import StackSettings
@@ -237,7 +237,7 @@ def check(target: Target) -> None:
         AssertionError: says what.
 
     """
-    eventually(lambda: _serves(target), PATIENCE)
+    eventually(lambda: _served(target) and _stores(target), PATIENCE)
     target.do(daily_run)
     events = target.registry.history()
     assert events[0].replaced is None
@@ -305,8 +305,11 @@ def _make_up(target: Target) -> None:
     assert output.returncode == 0, told[-300:]
 
 
-def _serves(target: Target) -> bool:
-    return _served(target) is not None
+def _stores(target: Target) -> bool:
+    try:
+        return target.registry.current() is not None
+    except StoreError:  # supervisord is about to start it again
+        return False
 
 
 def _served(target: Target) -> str | None:

@@ -1,7 +1,10 @@
 """Where a secret could be read by who should not: files, command lines, pages; and which of them hold one."""
 
 import re
+import subprocess
+import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -35,6 +38,19 @@ def files(home: Path) -> Texts:
     for path in sorted(home.rglob("*")):
         if path.is_file() and not any(path.match(f"{home.name}/{own}") for own in OWN):
             yield str(path.relative_to(home)), path.read_bytes()
+
+
+def layers(image: str) -> Texts:
+    """Read every file of every layer of an image, also those that a later layer deleted."""
+    with (
+        subprocess.Popen(["docker", "image", "save", image], stdout=subprocess.PIPE) as saved,
+        tarfile.open(fileobj=saved.stdout, mode="r|") as archive,
+    ):
+        for blob in archive:
+            with suppress(tarfile.ReadError), tarfile.open(fileobj=archive.extractfile(blob), mode="r|*") as layer:
+                for member in layer:
+                    if member.isfile() and (file := layer.extractfile(member)):
+                        yield f"{blob.name}/{member.name}", file.read()
 
 
 def command_lines() -> Texts:
