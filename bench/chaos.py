@@ -164,8 +164,9 @@ def main() -> int:
             print(f"\nafter {what}: the run that was hit ended well in {statistics.median(seconds):.0f} s (median)")
     table.add("a start by an ordinary user", 1, start_as_ordinary_user())
     for what, (count, arguments) in SUITES.items():
-        wrong, told = run_suite(max(1000, round(count * share)), arguments)
-        table.add(what, count, wrong, f"  {told}")
+        done = max(1000, round(count * share)) if count > 1000 else count  # the other tests do what they always do
+        wrong, told = run_suite(done, arguments)
+        table.add(what, done, wrong, f"  {told}")
     return 1 if any(wrong for _, _, wrong in table.rows) else 0
 
 
