@@ -46,7 +46,7 @@ def layers(image: str) -> Texts:
         subprocess.Popen(["docker", "image", "save", image], stdout=subprocess.PIPE) as saved,
         tarfile.open(fileobj=saved.stdout, mode="r|") as archive,
     ):
-        for blob in archive:
+        for blob in (one for one in archive if one.isfile()):
             with suppress(tarfile.ReadError), tarfile.open(fileobj=archive.extractfile(blob), mode="r|*") as layer:
                 for member in layer:
                     if member.isfile() and (file := layer.extractfile(member)):
