@@ -25,6 +25,7 @@ VIEWS = {
     "monitoring": (monitoring.show, ":material/monitoring:"),
     "service": (service.show, ":material/dns:"),
 }
+FIRST = "predict"
 COLOURS: dict[str, Literal["green", "orange"]] = {"ok": "green", "degraded": "orange"}  # of a health; red of any other
 
 
@@ -35,12 +36,13 @@ def main() -> None:
     title = release.get("title") or say("title")
     st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state=SIDEBAR)
     st.html(STYLE)
-    chosen = st.navigation(
-        [
-            st.Page(show, title=say(f"nav_{name}"), icon=icon, url_path=name, default=name == "predict")
-            for name, (show, icon) in VIEWS.items()
-        ]
-    )
+    pages = [
+        st.Page(show, title=say(f"nav_{name}"), icon=icon, url_path=name, default=name == FIRST)
+        for name, (show, icon) in VIEWS.items()
+    ]
+    show, icon = VIEWS[FIRST]  # which is at / and has a name, too
+    alias = st.Page(show, title=say(f"nav_{FIRST}"), icon=icon, url_path=FIRST, visibility="hidden")
+    chosen = st.navigation([*pages, alias])
     with st.sidebar:
         choose_language()
         show_state(release.get("id"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import streamlit as st
 import wine
@@ -23,6 +24,17 @@ def draw(features: list[wine.Feature], profile: Mapping[str, list[float]]) -> No
             _draw_feature(feature, profile.get(feature["field"], []))
 
 
+def show_distributions(features: list[wine.Feature], profile: Mapping[str, list[float]]) -> None:
+    """Show above each slider how the feature's training values lie: a style, and so nothing that a change draws anew."""
+    rules = []
+    for feature in features:
+        if quantiles := profile.get(feature["field"]):
+            picture = draw_distribution(quantiles, float(feature["minimum"]), float(feature["maximum"]))
+            rules.append(f'.st-key-feature_{feature["field"]} {{ --training: url("data:image/svg+xml,{quote(picture)}") }}')
+    if rules:
+        st.html(f"<style>{''.join(rules)}</style>")
+
+
 def _draw_feature(feature: wine.Feature, quantiles: list[float]) -> None:
     field, value = feature["field"], wine.current()[feature["field"]]
     slider, number = _keys(field, value)
@@ -30,24 +42,19 @@ def _draw_feature(feature: wine.Feature, quantiles: list[float]) -> None:
     places, step = wine.decimals(feature), 10.0 ** -wine.decimals(feature)
     label = ", ".join(filter(None, (wine.name(feature), wine.unit(feature))))
     with st.container(key=f"feature_{field}", gap=None):
-        st.markdown(label, help=say_term("about", field) or None)
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            with st.container(gap=None):
-                if quantiles:
-                    picture = draw_distribution(quantiles, lowest, highest)
-                    st.image(picture, width="stretch", alt=say("distribution", feature=wine.name(feature)))
-                st.slider(
-                    label,
-                    lowest,
-                    highest,
-                    min(max(value, lowest), highest),
-                    step=step,
-                    format=f"%.{places}f",
-                    key=slider,
-                    label_visibility="collapsed",
-                    on_change=_take,
-                    args=(field, slider, SLIDER),
-                )
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+            st.slider(
+                label,
+                lowest,
+                highest,
+                min(max(value, lowest), highest),
+                step=step,
+                format=f"%.{places}f",
+                key=slider,
+                help=say_term("about", field) or None,
+                on_change=_take,
+                args=(field, slider, SLIDER),
+            )
             st.number_input(
                 label,
                 value=value,

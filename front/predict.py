@@ -28,7 +28,9 @@ def show() -> None:
         show_problem(problem)
         return
     wine.begin(release)
-    _draw(release, _read_quantiles(release["id"]))
+    profile = _read_quantiles(release["id"])
+    inputs.show_distributions(release["features"], profile)
+    _draw(release, profile)
 
 
 @st.fragment
