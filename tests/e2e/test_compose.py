@@ -366,12 +366,6 @@ def test_champion_history_and_runs_outlive_the_containers(stack: Stack) -> None:
     assert stack.airflow.runs() == runs
 
 
-def test_the_documented_commands_work(stack: Stack) -> None:
-    (block,) = documented("containers.md")
-    assert len(block.splitlines()) >= 6
-    run("sh", "-e", "-c", block, folder=str(stack.checkout.folder))
-
-
 def test_the_documented_backup_restores_champion_history_and_runs_into_new_volumes(stack: Stack) -> None:
     served, history, runs = stack.predict(), stack.registry("history"), stack.airflow.runs()
     backup, restore = documented("reliability.md")
@@ -384,3 +378,9 @@ def test_the_documented_backup_restores_champion_history_and_runs_into_new_volum
     assert stack.airflow.runs() == runs
     for name in ("airflow.dump", "minio-data.tar.gz"):
         assert (stack.checkout.folder / name).stat().st_mode & 0o077 == 0
+
+
+def test_the_documented_commands_work(stack: Stack) -> None:
+    (block,) = documented("containers.md")
+    assert len(block.splitlines()) >= 6
+    run("sh", "-e", "-c", block, folder=str(stack.checkout.folder))
