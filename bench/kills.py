@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ import httpx
 import psutil
 from botocore.config import Config
 
-from local.airflow_client import Airflow, RunError
+from local.airflow_client import ENDED, Airflow, RunError
 from local.env import read_env
 from src import checker
 from src.core.wine import EXAMPLE
@@ -34,7 +33,8 @@ from tests.support.services import eventually
 from tests.support.throwaway import Checkout
 from workers import preload  # noqa: F401: it loads the libraries that forks share, as a worker does
 
-PATIENCE = 400  # seconds that a busy machine may take to repair itself
+PATIENCE = 400  # seconds that a busy machine may take
+REPAIR = 150  # seconds after which a run that was hit must have ended well
 REFUSED = 3  # the exit code of a run that found another champion than it had compared with
 Forked = BaseProcess
 
@@ -46,6 +46,7 @@ class Target:
     checkout: Checkout
     temporary: Path
     chance: random.Random
+    folders: list[str] = field(default_factory=list)  # in the temporary folder while nothing works
     repairs: dict[str, list[float]] = field(default_factory=dict)  # seconds until a run that was hit had ended well
 
     @property
@@ -133,40 +134,54 @@ class Target:
 
 def kill_promotion(target: Target) -> None:
     """Kill a promotion by hand."""
-    _kill_later(target, target.fork(target.promote()), 2)
+    _kill_during(target, lambda: target.fork(target.promote()), 1)
 
 
 def kill_pipeline(target: Target) -> None:
     """Kill a daily run from the shell that has a better release to promote."""
-    target.do(target.promote())
-    _kill_later(target, target.fork(daily_run), 8)
+
+    def begin() -> Forked:
+        target.do(target.promote())
+        return target.fork(daily_run)
+
+    _kill_during(target, begin, 6)
 
 
 def kill_api(target: Target) -> None:
-    """Kill the API where a new champion was just made, which it fetches and keeps."""
-    target.do(target.promote())
-    target.sleep(3)
-    target.program("src.api").kill()
+    """Kill the API while it fetches, tries and keeps a new champion."""
+    api, before = target.program("src.api"), _served(target)
+    promotion = target.fork(target.promote())
+    eventually(lambda: api.children() or _served(target) != before, PATIENCE)  # the child tries the release
+    target.sleep(1)
+    api.kill()
+    promotion.join(PATIENCE)
 
 
 def kill_store(target: Target) -> None:
     """Kill the store during a promotion."""
-    promotion = target.fork(target.promote())
-    target.sleep(2)
-    target.program("gateway").kill()
-    promotion.join(PATIENCE)  # it may fail: the champion must be the one or the other
+    while True:
+        promotion = target.fork(target.promote())
+        target.sleep(1)
+        if promotion.is_alive():
+            target.program("gateway").kill()
+            promotion.join(PATIENCE)  # it may fail: the champion must be the one or the other
+            return
 
 
 def kill_task(target: Target) -> None:
-    """Kill one of the processes that the scheduler runs a task in."""
-    with HitRun(target, "DAG task"):
-        children = target.program("local.airflow", "scheduler").children(recursive=True)
-        target.chance.choice(children).kill()
+    """Kill the process that a task of a DAG's run works in."""
+    with HitRun(target, "a DAG task") as run:
+        scheduler = target.program("local.airflow", "scheduler")
+        victim = eventually(lambda: _find_task(scheduler) or run.has_ended(), PATIENCE)
+        if isinstance(victim, psutil.Process):
+            victim.kill()
+            return
+    kill_task(target)  # that run was too fast
 
 
 def kill_scheduler(target: Target) -> None:
     """Kill the scheduler during a run; what it had forked must end with it."""
-    with HitRun(target, "scheduler"):
+    with HitRun(target, "the scheduler"):
         scheduler = target.program("local.airflow", "scheduler")
         children = scheduler.children(recursive=True)
         scheduler.kill()
@@ -200,11 +215,13 @@ def start_twice(target: Target) -> None:
 
 
 def run_twice(target: Target) -> None:
-    """Do two daily runs at once: each ends well, or is refused by name."""
+    """Do two daily runs at once that have a better release to promote: each ends well, or is refused by name."""
+    target.do(target.promote())
     both = [target.fork(daily_run) for _ in range(2)]
     for one in both:
         one.join(PATIENCE)
-    assert {one.exitcode for one in both} <= {0, REFUSED}, f"exit codes {[one.exitcode for one in both]}"
+    codes = [one.exitcode for one in both]
+    assert 0 in codes and set(codes) <= {0, REFUSED}, f"exit codes {codes}"
 
 
 def jump_clock(target: Target) -> None:
@@ -246,8 +263,8 @@ def check(target: Target) -> None:
         assert after.time > before.time, f"history goes back at {after.time}"
     target.do(lambda: sys.exit(checker.main([])))
     eventually(lambda: _served(target) == events[-1].release, PATIENCE)
-    left = [path.name for path in target.temporary.iterdir() if re.match(r"wine-(workspace|new)-", path.name)]
-    assert not left, f"left in the temporary folder: {', '.join(left)}"
+    left = sorted(path.name for path in target.temporary.iterdir() if path.is_dir())
+    assert left == target.folders, f"left in the temporary folder: {', '.join(left)}"
     eventually(lambda: not _strays(target))
 
 
@@ -263,11 +280,14 @@ class HitRun:
     def __init__(self, target: Target, what: str) -> None:
         self.target, self.what = target, what
 
-    def __enter__(self) -> None:
-        with Airflow.of(self.target.settings) as airflow:
-            eventually(airflow.is_ready, PATIENCE)
-            self.run = airflow.trigger()
-        self.target.sleep(20)
+    def __enter__(self) -> "HitRun":
+        while True:
+            with Airflow.of(self.target.settings) as airflow:
+                eventually(airflow.is_ready, PATIENCE)
+                self.run = airflow.trigger()
+            self.target.sleep(15)
+            if not self.has_ended():
+                return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind:
@@ -281,7 +301,15 @@ class HitRun:
                     break
                 except RunError as error:
                     assert "does not answer" in str(error) and time.monotonic() < start + PATIENCE, error
-        self.target.repairs.setdefault(self.what, []).append(time.monotonic() - start)
+        seconds = time.monotonic() - start
+        self.target.repairs.setdefault(self.what, []).append(seconds)
+        assert seconds <= REPAIR, f"the run that was hit ended after {seconds:.0f} s"
+
+    def has_ended(self) -> bool:
+        """Say whether the run came to its end."""
+        with Airflow.of(self.target.settings) as airflow:
+            eventually(airflow.is_ready, PATIENCE)
+            return airflow.runs()[self.run] in ENDED
 
 
 def _work(work: Callable[[], object], values: Mapping[str, str], output: Path) -> None:
@@ -293,10 +321,25 @@ def _work(work: Callable[[], object], values: Mapping[str, str], output: Path) -
         work()
 
 
-def _kill_later(target: Target, process: Forked, most: float) -> None:
-    target.sleep(most)
-    process.kill()
-    process.join(60)
+def _kill_during(target: Target, begin: Callable[[], Forked], most: float) -> None:
+    """Kill a process at a random moment of its first seconds; where it had ended by then, try another."""
+    while True:
+        process = begin()
+        target.sleep(most)
+        if process.is_alive():
+            process.kill()
+            process.join(60)
+            return
+        process.join()
+
+
+def _find_task(scheduler: psutil.Process) -> psutil.Process | None:
+    """Return the process of a task that runs: its title says so."""
+    for one in scheduler.children(recursive=True):
+        with suppress(psutil.Error):
+            if any("task runner" in part for part in one.cmdline()):
+                return one
+    return None
 
 
 def _make_up(target: Target) -> None:

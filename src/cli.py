@@ -1,13 +1,16 @@
 """How every command of the project starts, reports an error and exits."""
 
+import errno
 import io
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 
 from src.errors import StackError
 from src.settings import load_environment
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 INTERRUPTED = 130  # what shells return after Ctrl-C
 
 
@@ -29,6 +32,12 @@ def run(name: str, command: Callable[[], int | None]) -> int:
         return 1
     except BrokenPipeError:  # who read the output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        disk = error.filename or tempfile.gettempdir()
+        print(f"{name}: the disk of {disk} is full; free some space, then try again", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)

@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import shutil
+import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PREFIX = "wine-workspace-"
+NEW = "wine-new-"  # of a folder that is not locked yet
+NEW_SECONDS = 60  # that this may take
 
 _CONFIG = """\
 [core]
@@ -160,7 +164,9 @@ def open_workspace(bucket: Bucket) -> Iterator[Workspace]:
         (folder / ".dvc").mkdir()
         config = _CONFIG.format(folder=folder, url=bucket.dvc_url, endpoint=bucket.endpoint)
         (folder / ".dvc" / "config").write_text(config)
-        with Repo(str(folder)) as repo:
+        with _translated(f"open {folder}"):
+            repo = Repo(str(folder))
+        with repo:
             yield Workspace(folder, repo, bucket)
 
 
@@ -169,11 +175,11 @@ def _temporary_folder() -> Iterator[Path]:
     """Make a folder that is locked while this process lives; what processes that were killed left behind goes."""
     parent = Path(tempfile.gettempdir()).resolve()
     _sweep(parent)
-    unlocked = Path(tempfile.mkdtemp(prefix="wine-new-", dir=parent))
+    unlocked = Path(tempfile.mkdtemp(prefix=NEW, dir=parent))
     lock = os.open(unlocked, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = unlocked.rename(parent / unlocked.name.replace("wine-new-", PREFIX))
+        folder = unlocked.rename(parent / unlocked.name.replace(NEW, PREFIX))
         try:
             yield folder
         finally:
@@ -184,8 +190,11 @@ def _temporary_folder() -> Iterator[Path]:
 
 def _sweep(parent: Path) -> None:
     """Delete the workspaces of this user that no living process holds."""
-    for folder in parent.glob(f"{PREFIX}*"):
+    old = time.time() - NEW_SECONDS
+    for folder in (*parent.glob(f"{PREFIX}*"), *parent.glob(f"{NEW}*")):
         with suppress(OSError):
+            if folder.name.startswith(NEW) and folder.lstat().st_mtime > old:
+                continue  # its maker is about to lock it
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -210,5 +219,5 @@ def _translated(action: str) -> Iterator[None]:
 
     try:
         yield
-    except (DvcException, BotoCoreError, ClientError, OSError) as error:
+    except (DvcException, BotoCoreError, ClientError, OSError, sqlite3.Error) as error:
         raise StoreError(f"DVC could not {action}: {error}") from error

@@ -3,6 +3,7 @@
 The tests of this module share a stack on a small disk and follow one another.
 """
 
+import random
 import xmlrpc.client
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,8 +14,11 @@ import psutil
 import pytest
 from supervisor.xmlrpc import SupervisorTransport
 
+from bench import chaos, kills
 from local.airflow_client import Airflow
 from local.env import read_env
+from src.config import PARAMETERS
+from tests.support.newcomer import WORSE_C, set_c
 from tests.support.services import eventually, fill_disk, small_disk
 from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
 
@@ -133,6 +137,21 @@ def test_make_up_starts_what_was_given_up(checkout: Checkout) -> None:
     done = checkout.make("up")
     assert done.returncode == 0, done.stdout
     eventually(lambda: all_run(checkout))
+
+
+def test_a_short_round_of_the_campaign_of_faults_does_no_harm_and_sees_what_does(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    target = kills.Target(checkout, tmp_path, random.Random())
+    set_c(checkout, WORSE_C)
+    output, _ = target.start("src.pipeline").communicate()
+    assert "update_model  skipped" in output  # there is a release to promote by hand now
+    set_c(checkout, PARAMETERS["C"])
+    for fault in (kills.kill_promotion, kills.kill_api, kills.kill_store, kills.run_twice):
+        assert chaos.strike(target, fault, 1) == []
+    assert chaos.attack(target, 200) == []
+    (wrong,) = chaos.strike(target, lambda _: (tmp_path / "left").mkdir(), 1)
+    assert "left in the temporary folder: left" in wrong
 
 
 def test_what_runs_outlives_a_full_disk_and_make_up_says_so(checkout: Checkout) -> None:

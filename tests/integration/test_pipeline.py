@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from src.storage.bucket import Bucket
 from src.storage.workspace import open_workspace
 from tests.conftest import committed_data, new_bucket, push_data
 from tests.support.releases import make_release
-from tests.support.services import Service
+from tests.support.services import Service, fill_disk, small_disk
 
 # Calls the step named argv[1] with the plain types that XCom carries, and prints what it returns, as plain types again.
 RUN_STEP = """
@@ -40,9 +41,10 @@ print(json.dumps(result.to_dict() if hasattr(result, "to_dict") else result.mode
 """
 
 
-def run_pipeline() -> "subprocess.CompletedProcess[str]":
+def run_pipeline(**variables: str) -> "subprocess.CompletedProcess[str]":
+    env = os.environ | variables
     return subprocess.run(
-        [sys.executable, "-m", "src.pipeline"], cwd=PROJECT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "src.pipeline"], cwd=PROJECT, env=env, capture_output=True, text=True, check=False
     )
 
 
@@ -81,6 +83,29 @@ def test_each_step_runs_in_a_process_and_folder_of_its_own(data_in_bucket: Point
     tested = step("test_model", challenger=challenger, split=split)
     comparison = step("check_metrics", tested=tested, split=split)
     assert step("update_model", tested=tested, comparison=comparison, by="r")["release"] == Pointer.from_dict(tested).id
+
+
+def test_a_full_disk_for_temporary_files_is_told_in_one_line_wherever_it_fills(
+    bucket: Bucket, data_in_bucket: Pointer, tmp_path: Path
+) -> None:
+    failed = 0
+    for kilobytes in (4, 150, 250, 350):
+        with small_disk(tmp_path / "small", 2):
+            full = fill_disk(tmp_path / "small")
+            os.truncate(full, full.stat().st_size - kilobytes * 1024)
+            done = run_pipeline(TMPDIR=str(tmp_path / "small"))
+            left = [path.name for path in (tmp_path / "small").iterdir() if path != full]
+        if done.returncode:
+            failed += 1
+            last = done.stderr.splitlines()[-1]
+            assert re.search("No space left on device|disk .*is full", last), done.stderr
+            assert "Traceback" not in done.stderr, f"{kilobytes}: {done.stderr}"
+        assert left == []
+        Registry(bucket).history()
+        if champion := Registry(bucket).current():
+            Registry(bucket).load(champion)
+    assert failed >= 3
+    assert run_pipeline().returncode == 0
 
 
 def test_equal_input_gives_equal_bytes_whoever_runs_it(bucket: Bucket, trained: list[Pointer]) -> None:

@@ -154,7 +154,9 @@ def test_what_a_killed_process_left_behind_is_swept_and_a_living_one_keeps_its_o
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    (tmp_path / "wine-of-somebody").mkdir()
+    for name in ("wine-of-somebody", "wine-new-born", "wine-new-dead"):
+        (tmp_path / name).mkdir()
+    os.utime(tmp_path / "wine-new-dead", (0, 0))
     with open_elsewhere(tmp_path) as killed, open_elsewhere(tmp_path) as alive:
         assert killed.stdout and alive.stdout and alive.stdin
         dead, living = (Path(process.stdout.readline().strip()) for process in (killed, alive) if process.stdout)
@@ -166,11 +168,12 @@ def test_what_a_killed_process_left_behind_is_swept_and_a_living_one_keeps_its_o
             assert {path.name for path in tmp_path.iterdir()} == {
                 living.name,
                 workspace.folder.name,
+                "wine-new-born",
                 "wine-of-somebody",
             }
         alive.stdin.close()
         assert alive.wait() == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["wine-of-somebody"]
+    assert {path.name for path in tmp_path.iterdir()} == {"wine-new-born", "wine-of-somebody"}
 
 
 def test_an_answer_that_breaks_off_is_a_store_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
