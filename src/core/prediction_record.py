@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Mapping
+import struct
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -24,7 +25,7 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked, as it was sent, and what was answered; ``values`` has each feature by its field."""
+    """What was asked and answered; ``values`` has each feature by its field, those of batches in single precision."""
 
     format: int = NEWEST
     time: str  # UTC, to the microsecond
@@ -76,6 +77,14 @@ def read_line(kind: type[R], line: bytes) -> R:
 def is_id(text: str) -> bool:
     """Say whether a text is spelled as an id."""
     return re.match(ID, text) is not None
+
+
+def measure(values: Sequence[float]) -> tuple[float, ...]:
+    """Return a wine's features as the model takes them, in single precision, by which a batch is logged, too.
+
+    What is equal here is one wine, however its numbers were spelt.
+    """
+    return struct.unpack(f"{len(values)}f", struct.pack(f"{len(values)}f", *values))
 
 
 def find_time(prediction: str) -> datetime:

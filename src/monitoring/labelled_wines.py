@@ -9,7 +9,7 @@ import pandas as pd
 
 from src.core import dataset
 from src.core.pointer import Pointer
-from src.core.prediction_record import FIELDS, Label, Prediction
+from src.core.prediction_record import FIELDS, Label, Prediction, measure
 from src.core.wine import FILE, NAME, TARGET
 from src.errors import DataError
 from src.storage.bucket import Bucket
@@ -58,7 +58,7 @@ def write(proposal: Proposal, folder: Path) -> Path:
 
 
 def _read(bucket: Bucket, faults: Faults) -> Iterator[tuple[Prediction, Label]]:
-    for day in list_labelled_days(bucket):
+    for day in list_labelled_days(bucket, faults):
         labels = read_labels(bucket, day, faults)
         found = find_predictions(bucket, labels, faults)
         yield from ((found[one], labels[one]) for one in sorted(found))
@@ -67,9 +67,10 @@ def _read(bucket: Bucket, faults: Faults) -> Iterator[tuple[Prediction, Label]]:
 def _drop_copies(
     table: pd.DataFrame, labelled: Iterable[tuple[Prediction, Label]]
 ) -> Iterator[tuple[Prediction, Label]]:
-    known = set(map(tuple, table[[*dataset.FEATURE_NAMES, TARGET]].astype(float).to_numpy().tolist()))
+    rows = table[[*dataset.FEATURE_NAMES, TARGET]].astype(float).to_numpy().tolist()
+    known = {(measure(row[:-1]), row[-1]) for row in rows}
     for one, label in labelled:
-        row = (*(one.values[field] for field in FIELDS), float(label.label))
+        row = measure([one.values[field] for field in FIELDS]), float(label.label)
         if row not in known:
             known.add(row)
             yield one, label

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from src.core.prediction_record import FIELDS, ID, Label, find_time
+from src.core.prediction_record import FIELDS, ID, Label, find_time, measure
 from src.core.table import describe_classes, spell
 from src.core.wine import CLASSES, NAME, TARGET
 from src.errors import DataError
@@ -16,8 +16,9 @@ from src.storage.prediction_log import Faults, Store, find_predictions, read_day
 
 DAYS = 90  # back from today that wines are looked for by their features
 TRUTH = spell(TARGET)
+LARGEST = 1e30  # of a number; a float32 holds more
 
-Key = str | tuple[float, ...]  # an id, or a wine's features
+Key = str | tuple[float, ...]  # an id, or a wine's features as the model takes them
 
 
 @dataclass
@@ -83,7 +84,7 @@ def _find_wines(store: Store, wanted: set[Key], today: date, faults: Faults) -> 
     found: dict[Key, list[str]] = {}
     for back in range(DAYS):
         for one in read_day(store, today - timedelta(days=back), faults):
-            key = tuple(one.values[name] for name in FIELDS)
+            key = measure([one.values[name] for name in FIELDS])
             if key in wanted and one.id not in found.setdefault(key, []):
                 found[key].append(one.id)
     return found
@@ -127,15 +128,19 @@ def _parse(number: int, row: dict[str, str], by_id: bool) -> _Line:
     if told not in map(str, CLASSES):
         raise ValueError(f"{TRUTH} {told[:100]!r} is impossible, expected a class {describe_classes(CLASSES)}")
     if not by_id:
-        return _Line(number, tuple(_measure(name, row[name]) for name in FIELDS), int(told))
+        return _Line(number, measure([_read_number(name, row[name]) for name in FIELDS]), int(told))
     key = row["id"].strip()
     if not re.match(ID, key):
         raise ValueError(f"{key[:100]!r} is no prediction's id")
     return _Line(number, key, int(told))
 
 
-def _measure(name: str, text: str) -> float:
+def _read_number(name: str, text: str) -> float:
+    """Return a number of a size that a feature can have."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError as error:
         raise ValueError(f"{name} {text[:100]!r} is not a number") from error
+    if abs(number) > LARGEST:
+        raise ValueError(f"{name} {text[:100]!r} is impossible")
+    return number

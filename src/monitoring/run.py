@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from src import alerts
-from src.core.day_figures import DayFigures
+from src.core.day_figures import FOLDER, DayFigures, is_figures
 from src.errors import IntegrityError, MissingError, RegistryError
 from src.monitoring import guard
 from src.monitoring.day import measure_day
@@ -32,7 +32,8 @@ def run(registry: Registry, day: date) -> DayFigures:
     registry.bucket.put(figures.key, figures.to_json())  # last: who reads the figures finds the report
     for line in to_text(figures).splitlines():
         log.info("%s", line)
-    _alert(figures, day)
+    if not any(key > figures.key for key in registry.bucket.list(FOLDER) if is_figures(key)):
+        _alert(figures, day)  # of an older day, nobody is told: what is known of a later one stands
     return figures
 
 

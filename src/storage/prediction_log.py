@@ -15,6 +15,7 @@ from src.core.prediction_record import (
     R,
     encode,
     find_time,
+    is_id,
     read_line,
     sort_key,
     spell_time,
@@ -97,14 +98,17 @@ def find_predictions(store: Store, ids: Iterable[str], faults: Faults) -> dict[s
         wanted.setdefault(_worker_prefix(one), []).append(one)
     found: dict[str, Prediction] = {}
     for prefix, of_hour in wanted.items():
-        for key in choose_parts(store.list(prefix), of_hour):
+        keys = store.list(prefix)
+        for key in (one for one in keys if not is_id(_first_of(one))):
+            faults.add(key, "its name does not say which prediction is its first")
+        for key in choose_parts(keys, of_hour):
             found |= {one.id: one for one in read_part(store, key, faults) if one.id in of_hour}
     return found
 
 
 def choose_parts(keys: Sequence[str], ids: Iterable[str]) -> list[str]:
     """Return the keys of one worker's objects that may hold these predictions: of each the last that began before."""
-    starts = [(sort_key(_first_of(key)), key) for key in keys]
+    starts = [(sort_key(_first_of(key)), key) for key in keys if is_id(_first_of(key))]
     chosen = {max((one for one in starts if one[0] <= sort_key(wanted)), default=(None, None))[1] for wanted in ids}
     return sorted(filter(None, chosen))
 
@@ -118,10 +122,15 @@ def read_labels(store: Store, day: date, faults: Faults) -> dict[str, Label]:
     return labels
 
 
-def list_labelled_days(store: Store) -> list[date]:
-    """Return the days of which predictions have labels, oldest first."""
-    days = {key.removeprefix(f"{LABELS}date=").partition("/")[0] for key in store.list(f"{LABELS}date=")}
-    return sorted(map(date.fromisoformat, days))
+def list_labelled_days(store: Store, faults: Faults) -> list[date]:
+    """Return the days of which predictions have labels, oldest first; a folder of another name is a fault."""
+    days: list[date] = []
+    for told in sorted({key.removeprefix(f"{LABELS}date=").partition("/")[0] for key in store.list(f"{LABELS}date=")}):
+        try:
+            days.append(date.fromisoformat(told))
+        except ValueError:
+            faults.add(f"{LABELS}date={told}", "it is the folder of no day")
+    return sorted(days)
 
 
 def read_labels_of(store: Store, predictions: Iterable[Prediction], faults: Faults) -> list[Label]:
@@ -192,31 +201,46 @@ def read_lines(kind: type[R], chunks: Iterable[bytes], where: str, faults: Fault
 
 
 def _get(store: Store, key: str, faults: Faults) -> bytes:
-    """Return an object's bytes; one that is too large is a fault, and as if it were empty."""
+    """Return an object's bytes; one that is too large or has none is a fault, and as if it were empty."""
     try:
-        return store.get(key, MAX_PART_BYTES)
+        content = store.get(key, MAX_PART_BYTES)
+        if not content:
+            raise IntegrityError("the file is empty")
+        return content
     except IntegrityError as error:
         faults.add(key, error)
         return b""
 
 
 def _unpack(content: bytes, where: str, faults: Faults) -> Iterator[bytes]:
+    """Yield what was packed: of a file that was cut short all that is there, of one that was altered nothing."""
+    try:
+        for _ in _inflate(content):
+            pass  # the sum at the end tells of any bit
+    except zlib.error as error:
+        faults.add(where, error)
+        return
+    except IntegrityError:
+        pass
+    try:
+        yield from _inflate(content)
+    except IntegrityError as error:
+        faults.add(where, error)
+
+
+def _inflate(content: bytes) -> Iterator[bytes]:
     unpacked = 0
     while content:
         packed = zlib.decompressobj(GZIP)
-        try:
-            while not packed.eof:
-                chunk = packed.decompress(content, CHUNK)
-                content = packed.unconsumed_tail
-                unpacked += len(chunk)
-                yield chunk
-                if unpacked > MAX_UNPACKED:
-                    raise IntegrityError(f"it unpacks to more than {MAX_UNPACKED} bytes")
-                if not chunk and not content and not packed.eof:
-                    raise IntegrityError("the file is cut short")
-        except (zlib.error, IntegrityError) as error:
-            faults.add(where, error)
-            return
+        while not packed.eof:
+            chunk = packed.decompress(content, CHUNK)
+            content = packed.unconsumed_tail
+            unpacked += len(chunk)
+            yield chunk
+            if unpacked > MAX_UNPACKED:
+                raise IntegrityError(f"it unpacks to more than {MAX_UNPACKED} bytes")
+            if not chunk and not content and not packed.eof:
+                raise IntegrityError("the file is cut short")
         content = packed.unused_data
 
 

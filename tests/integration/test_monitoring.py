@@ -27,6 +27,7 @@ from src.storage import prediction_log
 from src.storage.bucket import Bucket, content_key
 from tests.integration.test_api_limits import running
 from tests.support import traffic
+from tests.support.webhook import webhook
 
 DAY = datetime.now(UTC).date() - timedelta(days=1)
 SULFUR = FIELDS.index("total_sulfur_dioxide")
@@ -173,6 +174,27 @@ def test_a_release_that_is_not_known_or_has_no_profile_is_told(
     assert "was made by older code and has no profile" in older.notes[0]
 
 
+def test_people_are_told_of_drift_and_of_its_end_by_the_latest_day_alone(
+    bucket: Bucket, trained: list[Pointer], champion: Release, data_csv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet, drifted, over = (DAY - timedelta(days=back) for back in (3, 2, 1))
+    for day, shift in ((quiet, 0.0), (drifted, 16.5), (over, 0.0)):
+        traffic.send(bucket, record(champion, trained[0].id, draw(data_csv, 250, shift)[0], day))
+    registry = Registry(bucket)
+    with webhook() as receiver:
+        monkeypatch.setenv("ALERT_URLS", receiver.url)
+        for day in (quiet, drifted, drifted, quiet):  # the last is an older day
+            run(registry, day)
+        assert receiver.titles == ["wine: drift"]
+        message = receiver.posts[0]["message"]
+        assert "total sulfur dioxide drifted from what release" in message
+        assert f"since {drifted} 00:00 UTC" in message
+        assert f"run: python -m src.monitoring run --date {drifted}" in message
+        for day in (over, drifted):
+            run(registry, day)
+        assert receiver.titles == ["wine: drift", "wine: drift is over"]
+
+
 def test_labels_find_their_wines_by_the_features_in_uci_s_own_form(
     bucket: Bucket, trained: list[Pointer], champion: Release, data_csv: Path, tmp_path: Path
 ) -> None:
@@ -184,6 +206,13 @@ def test_labels_find_their_wines_by_the_features_in_uci_s_own_form(
     done = monitoring("label", str(tmp_path / "uci.csv"), "--by", "ann")
     assert done.stdout.startswith("40 labels taken"), done.stderr
     assert done.stderr.count("has the label") == 2 * copies
+    single = pd.DataFrame(wines[:1] + 0.0333333333, columns=dataset.FEATURE_NAMES).astype(np.float32)
+    batch = record(champion, trained[0].id, single.astype(str).astype(float).to_numpy(), worker="bbbbbbbb")
+    traffic.send(bucket, batch)  # a batch's numbers have single precision
+    lines = [",".join([*map(repr, wine), "6"]) for wine in (wines[:1] + 0.0333333333).tolist()]
+    (tmp_path / "batch.csv").write_text("\n".join([",".join([*FIELDS, TARGET]), *lines]))
+    done = monitoring("label", str(tmp_path / "batch.csv"), "--by", "ann")
+    assert done.stdout.startswith("1 labels taken"), done.stderr
     lines = [",".join([*map(repr, wine), "6"]) for wine in (wines[0] + 0.5).reshape(1, -1).tolist()]
     (tmp_path / "snake.csv").write_text("\n".join([",".join([*FIELDS, TARGET]), *lines]))
     done = monitoring("label", str(tmp_path / "snake.csv"), "--by", "ann")

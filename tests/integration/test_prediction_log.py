@@ -60,6 +60,10 @@ def test_an_object_cut_short_altered_or_newer_is_named_and_the_rest_counts(bucke
     many = pack([predict(number, "aaaaaaaa") for number in range(2000)])
     bucket.put("predictions/date=2026-03-01/hour=12/cut.jsonl.gz", many[: len(many) // 2])
     bucket.put("predictions/date=2026-03-01/hour=12/not-packed.jsonl.gz", b"hello")
+    bucket.put("predictions/date=2026-03-01/hour=12/empty.jsonl.gz", b"")
+    stored = bytearray(gzip.compress(b"".join(encode(predict(number, "bbbbbbbb")) + b"\n" for number in range(9)), 0))
+    stored[stored.index(b'"alcohol":9.4') + len(b'"alcohol":9.')] ^= 1  # 9.5: a wine that could be
+    bucket.put("predictions/date=2026-03-01/hour=12/one-bit.jsonl.gz", bytes(stored))
     line = encode(good[0])
     newer = line.replace(b'"format":1', b'"format":2').replace(b'"values"', b'"measured"')
     altered = line.replace(b'"alcohol":9.4', b'"alcohol":94.0')
@@ -72,8 +76,21 @@ def test_an_object_cut_short_altered_or_newer_is_named_and_the_rest_counts(bucke
     told = "\n".join(faults.told)
     assert "cut.jsonl.gz: the file is cut short" in told
     assert "not-packed.jsonl.gz: Error -3" in told
+    assert "empty.jsonl.gz: the file is empty" in told
+    assert "one-bit.jsonl.gz: Error -3 while decompressing data: incorrect data check" in told
+    assert not [one for one in read if one.endswith("bbbbbbbb")]
     assert "newer.jsonl.gz: it has format 2, and this code reads formats up to 1; update the code" in told
     assert "one-line.jsonl.gz, line 1: alcohol 94 is impossible" in told
+
+
+def test_an_object_of_a_name_that_the_service_gives_none_is_named_and_the_others_are_found(bucket: Bucket) -> None:
+    ours = [predict(number) for number in range(3)]
+    key = send(bucket, ours)
+    odd = f"{key.rpartition('/')[0]}/0a0b0c0d-abc-x.jsonl.gz"
+    bucket.put(odd, pack(ours[:1]))
+    faults = Faults()
+    assert find_predictions(bucket, [ours[1].id], faults) == {ours[1].id: ours[1]}
+    assert faults.told == [f"{odd}: its name does not say which prediction is its first"]
 
 
 def test_the_first_label_of_a_prediction_stands(bucket: Bucket) -> None:

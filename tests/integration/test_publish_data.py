@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -136,19 +137,24 @@ def test_labelled_wines_are_added_once_with_who_told_it_and_when(
     release = Registry(bucket).load(trained[0])
     table = dataset.read(data_csv)
     known, fresh = table.iloc[:3], table.iloc[3:8].assign(alcohol=13.37)
-    asked = pd.concat([known, fresh, fresh.iloc[:1]])
+    batch = table[table["alcohol"].astype(np.float32).astype(float).round(6) != table["alcohol"]]
+    assert len(batch) >= 6  # what single precision spells otherwise
+    batch = batch.astype(np.float32).astype(str).astype(float).astype({"quality": int})  # as the log has a batch
+    asked = pd.concat([known, fresh, fresh.iloc[:1], batch])
     logged = traffic.answer(release, trained[0].id, asked)
     traffic.send(bucket, logged)
     traffic.label(bucket, logged, asked)
     bucket.put("labels/date=2026-01-01/broken.jsonl", b"no label\n")
+    bucket.put("labels/date=someday/broken.jsonl", b"no label\n")
     command = [sys.executable, "-m", "src.publish_data", "", "--from", "labels"]
     done = subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "5 labelled wines are new to the table" in done.stdout
     assert "left out: labels/date=2026-01-01/broken.jsonl, line 1" in done.stdout
+    assert "left out: labels/date=someday: it is the folder of no day" in done.stdout
     pointer = Pointer.from_yaml((checkout.folder / "data.dvc").read_text())
     assert pointer.meta["labelled"]["rows"] == 5 and pointer.meta["labelled"]["by"] == ["test"]
     now = dataset.read(checkout.folder / "data" / "winequality-red.csv")
     pd.testing.assert_frame_equal(now, pd.concat([table, fresh], ignore_index=True))
     again = subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True, check=False)
-    assert again.returncode == 1 and "none of 9 labelled wines is new to the table" in again.stderr
+    assert again.returncode == 1 and f"none of {len(asked)} labelled wines is new to the table" in again.stderr

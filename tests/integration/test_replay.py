@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -172,6 +173,47 @@ def test_what_the_guard_does_is_told_once_though_it_was_killed_at_it(
         kept = monitor(registry, today())
         assert kept.guard and kept.guard.rolled_back and registry.history()[-1].kind == ROLLBACK
         assert receiver.titles.count("wine: guard") == 1
+
+
+def test_the_guard_tells_of_a_worse_champion_and_changes_nothing_where_it_may_not(
+    registry: Registry,
+    worse: tuple[Pointer, Split],
+    trained: list[Pointer],
+    wines: pd.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry.promote(worse[0], "promoted by hand", "test", {})
+    logged = traffic.answer(registry.load(worse[0]), worse[0].id, wines)
+    traffic.send(registry.bucket, logged)
+    traffic.label(registry.bucket, logged, wines)
+    monkeypatch.delenv("GUARD", raising=False)
+    with webhook() as receiver:
+        monkeypatch.setenv("ALERT_URLS", receiver.url)
+        for _ in range(2):
+            kept = monitor(registry, today())
+            assert kept.guard and kept.guard.is_worse and not kept.guard.rolled_back
+        assert receiver.titles == ["wine: guard"]
+        assert "run: python -m src.registry rollback" in receiver.posts[0]["message"]
+        assert registry.history()[-1].release == worse[0].id
+        registry.rollback(None, "ann", "the guard said so")
+        monitor(registry, today())
+        assert receiver.titles == ["wine: guard", "wine: guard is over"]
+
+
+def test_the_command_replays_a_release_on_as_many_days_as_it_is_told(
+    registry: Registry, worse: tuple[Pointer, Split], trained: list[Pointer], wines: pd.DataFrame
+) -> None:
+    champion, now = registry.load(trained[0]), time.time_ns()
+    for back in (0, 2):
+        traffic.send(registry.bucket, traffic.answer(champion, trained[0].id, wines, now - back * 86_400 * 10**9))
+    broken = f"predictions/date={today()}/hour=00/broken.jsonl.gz"
+    registry.bucket.put(broken, b"")
+    for days, rows in ((1, len(wines)), (3, 2 * len(wines))):
+        command = [sys.executable, "-m", "src.monitoring", "replay", worse[0].id[:5], "--days", str(days)]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"of {rows} logged wines"), done.stdout
+        assert done.stderr == f"monitoring: not replayed: {broken}: the file is empty\n"
 
 
 def test_the_guard_leaves_a_release_alone_that_is_not_worse(
