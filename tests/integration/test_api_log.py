@@ -37,6 +37,7 @@ from tests.support.services import Service, eventually, fill_disk, free_port, sm
 JSON = {"content-type": "application/json"}
 ARROW = "application/vnd.apache.arrow.stream"
 FROZEN = "frozen"
+LATEST = 2.0  # seconds after which an answer is on disk: one, and the delays of a busy machine
 
 
 @contextmanager
@@ -173,7 +174,7 @@ def test_after_sixty_kills_the_last_second_is_missing_at_most_and_nothing_is_the
             for client in clients:
                 eventually(lambda client=client: is_ready(client))  # type: ignore[misc]
             ids: list[tuple[str, float]] = []
-            while not ids or time.monotonic() < ids[0][1] + 0.15 * (number % 10):
+            while not ids or time.monotonic() < ids[0][1] + 0.3 * (number % 10):
                 for client in clients:
                     ids.append((client.post("/predict", json=EXAMPLE).json()["id"], time.monotonic()))
                     answer = client.post("/predict/batch", json=[EXAMPLE])
@@ -188,7 +189,8 @@ def test_after_sixty_kills_the_last_second_is_missing_at_most_and_nothing_is_the
     assert len(found) == len(set(found))
     missing = [seconds for one, seconds in answered if one not in set(found)]
     print(f"{len(answered)} answers, {len(missing)} of them missing, the oldest {max(missing, default=0):.2f} s old")
-    assert max(missing, default=0) < 2  # a second, and the delays of a busy machine
+    assert max(missing, default=0) < LATEST
+    assert len([one for one, seconds in answered if seconds >= LATEST]) > 100  # which might have been missing
     assert len(found) > len(answered) / 4
     assert set(found) <= {one for one, _ in answered}
 
