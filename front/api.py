@@ -14,6 +14,8 @@ CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
 REST_SECONDS = 2.0  # after an answer that did not come in time, in which nobody waits for another
 TOLD = "api_problem"  # in the session, while a view shows a problem that may be over soon
+HEALTH = "/healthcheck"  # which answers in its own words, well or not
+ALWAYS = {HEALTH: {"status", "release", "store", "rejected", "predictions"}, "/release": {"id", "features", "classes"}}
 OWN_WORDS = {401: "api_key", 404: "api_not_found", 408: "api_late_body", 413: "api_too_large", 422: "api_invalid"}
 
 
@@ -39,10 +41,9 @@ def ask(method: str, path: str, **content: Any) -> dict[str, Any]:
         ApiProblem: it is unreachable, slow, not ready, or rejects.
 
     """
-    try:
-        body: dict[str, Any] = fetch(method, path, **content).json()
-    except ValueError as error:
-        raise ApiProblem(say("api_no_json", address=address())) from error
+    body = _read(fetch(method, path, **content))
+    if not body or not ALWAYS.get(path, set()) <= body.keys():
+        raise ApiProblem(say("api_no_json", address=address()))
     return body
 
 
@@ -59,7 +60,7 @@ def fetch(method: str, path: str, **content: Any) -> httpx.Response:
         raise ApiProblem(say("api_slow", address=address(), seconds=f"{ANSWER_SECONDS:g}")) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ApiProblem(say("api_unreachable", address=address())) from error
-    if answer.is_success or path == "/healthcheck":
+    if answer.is_success or (path == HEALTH and ALWAYS[HEALTH] <= _read(answer).keys()):
         return answer
     raise _tell(answer)
 
@@ -88,12 +89,17 @@ def show_problem(problem: ApiProblem) -> None:
     st.session_state[TOLD] = problem.status in (None, 503)
 
 
-def _tell(answer: httpx.Response) -> ApiProblem:
-    status = answer.status_code
+def _read(answer: httpx.Response) -> dict[str, Any]:
+    """Return the object that an answer is in JSON; empty where it is none."""
     try:
         body = answer.json()
     except ValueError:
-        body = {}
+        body = None
+    return body if isinstance(body, dict) else {}
+
+
+def _tell(answer: httpx.Response) -> ApiProblem:
+    status, body = answer.status_code, _read(answer)
     detail = str(body.get("detail") or answer.reason_phrase)
     if status == 503:
         return ApiProblem(say("api_not_ready", detail=detail), status)

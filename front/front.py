@@ -37,12 +37,18 @@ def main() -> None:
     st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state=SIDEBAR)
     st.html(STYLE)
     pages = [
-        st.Page(show, title=say(f"nav_{name}"), icon=icon, url_path=name, default=name == FIRST)
+        st.Page(
+            show,
+            title=say(f"nav_{name}"),
+            icon=icon,
+            url_path=name,
+            visibility="hidden" if name == FIRST else "visible",
+        )
         for name, (show, icon) in VIEWS.items()
     ]
-    show, icon = VIEWS[FIRST]  # which is at / and has a name, too
-    alias = st.Page(show, title=say(f"nav_{FIRST}"), icon=icon, url_path=FIRST, visibility="hidden")
-    chosen = st.navigation([*pages, alias])
+    show, icon = VIEWS[FIRST]  # is at the root, where it has no name, and at its own address
+    first = st.Page(show, title=say(f"nav_{FIRST}"), icon=icon, url_path="first", default=True)
+    chosen = st.navigation([first, *pages])
     with st.sidebar:
         choose_language()
         show_state(release.get("id"))

@@ -1,4 +1,4 @@
-"""The features of a wine: a slider through what training saw, a field for any number, and where the value lies."""
+"""The features of a wine: a slider through the training range, a field for any number, and where the value lies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,12 +25,13 @@ def draw(features: list[wine.Feature], profile: Mapping[str, list[float]]) -> No
 
 
 def show_distributions(features: list[wine.Feature], profile: Mapping[str, list[float]]) -> None:
-    """Show above each slider how the feature's training values lie: a style, and so nothing that a change draws anew."""
+    """Show above each slider how its training values lie: a style, and so nothing that a change draws anew."""
     rules = []
     for feature in features:
         if quantiles := profile.get(feature["field"]):
             picture = draw_distribution(quantiles, float(feature["minimum"]), float(feature["maximum"]))
-            rules.append(f'.st-key-feature_{feature["field"]} {{ --training: url("data:image/svg+xml,{quote(picture)}") }}')
+            address = f"data:image/svg+xml,{quote(picture)}"
+            rules.append(f'.st-key-feature_{feature["field"]} {{ --training: url("{address}") }}')
     if rules:
         st.html(f"<style>{''.join(rules)}</style>")
 

@@ -18,6 +18,7 @@ from words import say
 ROWS = 10_000  # of one request: half a megabyte
 SECONDS = 30.0  # for its answer
 ARROW = "application/vnd.apache.arrow.stream"
+MEGABYTES = 200  # of a file
 SHOWN = 1000  # rows of the result; the download has all
 NEAR = 1  # grades between two that count as near
 STATE = "many"  # the last file's answer, in the session
@@ -32,7 +33,9 @@ def show() -> None:
         show_problem(problem)
         return
     st.markdown(say("many_what", names=", ".join(feature["name"] for feature in release["features"])))
-    dropped = st.file_uploader(say("many_drop"), type=["csv", "txt"])
+    words = f'--upload: "{say("many_upload")}"; --upload-limit: "{say("many_limit", megabytes=MEGABYTES)}"'
+    st.html(f"<style>[data-testid=stFileUploaderDropzone] {{ {words} }}</style>")  # Streamlit says them in English
+    dropped = st.file_uploader(say("many_drop"), type=["csv", "txt"], max_upload_size=MEGABYTES)
     if dropped is None:
         _offer_template(release)
         return

@@ -148,7 +148,7 @@ def test_the_answer_stands_beside_the_inputs_and_follows_each_change(desk: Desk)
 def test_an_odd_value_is_told_beside_its_field(desk: Desk) -> None:
     with desk.open(EXAMPLE) as page:
         enter(page, "alcohol", 20)
-        expect(page.locator(".st-key-feature_alcohol")).to_contain_text("Training saw 8.4 to 14.9")
+        expect(page.locator(".st-key-feature_alcohol")).to_contain_text("The training data has 8.4 to 14.9")
         expect(answer_of(page)).to_have_text("8, almost surely")
         enter(page, "pH", -1)
         expect(page.locator(".st-key-feature_pH")).to_contain_text("Impossible. Enter 1 to 7.")
@@ -264,10 +264,23 @@ def test_russian_is_spoken_throughout_and_stays(desk: Desk) -> None:
         expect(page.get_by_test_id("stMain")).not_to_contain_text("Log this wine")
         said = re.sub(r"\b(API|pH|SO₂|English|LogisticRegression|favorite|help|release)\b", "", visible_text(page))
         assert not re.findall(r"\b[A-Za-z]{4,}\b", re.sub(r"\b[0-9a-f]{12}\b|\b[a-z_]+_[a-z_]+\b", "", said))
+        see_no_violation(page)
         page.get_by_role("link", name="Много вин").click()
         expect(page.get_by_text("Файл-образец")).to_be_visible()
+        upload = page.get_by_test_id("stFileUploaderDropzone").locator("p")
+        assert "Выбрать файл" in upload.evaluate("one => getComputedStyle(one, '::after').content")
+        settle(page)
+        see_no_violation(page)
     with desk.open(EXAMPLE | {"lang": "ru"}) as page:
         expect(page.get_by_role("heading", level=1)).to_have_text("Насколько хорошо это вино?")
+
+
+def test_each_view_has_an_address(desk: Desk) -> None:
+    with desk.open(EXAMPLE) as page:
+        for path, title in (("predict", "How good is this wine?"), ("many", "Many wines"), ("service", "Service")):
+            page.evaluate(f"window.history.pushState(null, '', '/{path}'); window.location.reload()")
+            expect(page.get_by_role("heading", level=1)).to_have_text(title)
+    desk.complaints[:] = [one for one in desk.complaints if "404" not in one]  # Streamlit's, which looks below the view
 
 
 def visible_text(page: Page) -> str:

@@ -53,7 +53,7 @@ def predict_on_the_page(url: str, release: str) -> None:
         page.keyboard.press("Enter")
         told = re.compile("^[3-8], (almost surely|most likely|perhaps|nearly as likely)")
         expect(page.get_by_text(told)).to_be_visible(timeout=120_000)
-        expect(page.get_by_text("Training saw 8.4 to 14.9")).to_be_visible()
+        expect(page.get_by_text("The training data has 8.4 to 14.9")).to_be_visible()
         expect(page.get_by_text(release).first).to_be_visible()
 
 
