@@ -29,8 +29,9 @@ up: $(INSTALLED)  ## Start the whole stack on 127.0.0.1 and serve the first rele
 env: $(INSTALLED)  ## Write .env with random secrets, or add the keys it lacks
 	@$(PYTHON) -m local.stack env
 
-env-example: $(INSTALLED)  ## Write .env_example and docs/settings.md from src/settings.py
+env-example: $(INSTALLED)  ## Write .env_example, docs/settings.md and docs/reference.md from the code
 	@$(PYTHON) -m local.env
+	@$(PYTHON) -m local.reference
 
 down: $(INSTALLED)  ## Stop every process; the data stays
 	@$(PYTHON) -m local.stack down

@@ -4,10 +4,11 @@ import os
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -27,6 +28,29 @@ DROPPED, REASONS = "dropped", ("memory", "disk", "limit")
 REQUESTS, LATENCY, NANOSECONDS, CUT = "requests", "latency", "nanoseconds", "cut"
 PREDICTIONS, UNUSUAL, REJECTED, PID, RELEASE = "predictions", "unusual", "rejected", "pid", "release"
 Totals = dict[str, dict[str, int]]
+
+_counter, _gauge = CounterMetricFamily, GaugeMetricFamily
+METRICS: dict[str, tuple[Callable[..., Any], str, tuple[str, ...]]] = {
+    "requests": (
+        _counter,
+        "Requests answered; the route is none for what was rejected before it was known",
+        ("route", "status"),
+    ),
+    "request_seconds": (HistogramMetricFamily, "Time to answer, in seconds", ("route",)),
+    "connections_cut": (_counter, "Connections ended without an answer: late, or for a new one", ("reason",)),
+    "predictions": (_counter, "Rows predicted", ("release", "class")),
+    "unusual_inputs": (_counter, "Inputs outside the range that training saw", ("feature",)),
+    "predictions_dropped": (_counter, "Predictions that are missing in the log", ("reason",)),
+    "prediction_log_pending_bytes": (_gauge, "Bytes that are not in the bucket yet", ()),
+    "prediction_log_sent_age_seconds": (_gauge, "Seconds since predictions were last sent", ()),
+    "release_info": (_gauge, "1 for the release that is serving", ("release",)),
+    "champion_promoted_timestamp_seconds": (_gauge, "When the champion was promoted", ()),
+    "champion_age_seconds": (_gauge, "Seconds since the champion was promoted", ()),
+    "release_rejected": (_gauge, "1 while the champion is rejected", ()),
+    "releases_rejected": (_counter, "Champions that were rejected", ()),
+    "store_reachable": (_gauge, "1 if the last poll of the bucket succeeded", ()),
+    "store_poll_age_seconds": (_gauge, "Seconds since the last poll of the bucket", ()),
+}
 
 
 class Telemetry(Collector):
@@ -109,26 +133,20 @@ class Telemetry(Collector):
         total: Counter[tuple[str, ...]] = Counter()
         for one in workers.values():
             total.update(one)
-        for name, what, labels in (
-            (REQUESTS, "Requests answered", ["route", "status"]),
-            (PREDICTIONS, "Rows predicted", ["release", "class"]),
-            (UNUSUAL, "Inputs outside the range that training saw", ["feature"]),
-            (CUT, "Connections ended without an answer", ["reason"]),
-            (DROPPED, "Predictions that are missing in the log", ["reason"]),
-        ):
-            family = CounterMetricFamily(f"{PREFIX}_{_SPELLED.get(name, name)}", what, labels=labels)
+        for name in (REQUESTS, PREDICTIONS, UNUSUAL, CUT, DROPPED):
+            family = _family(_SPELLED.get(name, name))
             for (kind, *values), number in total.items():
                 if kind == name:
                     family.add_metric(values, number)
             yield family
         yield _latencies(total)
         rejected = max(one.get((REJECTED,), 0) for one in workers.values())  # each worker rejects the same ones
-        yield CounterMetricFamily(f"{PREFIX}_releases_rejected", "Champions that were rejected", rejected)
+        yield _family("releases_rejected", rejected)
         yield from self._describe_champion()
         if self.log:
-            yield _gauge("prediction_log_pending_bytes", "Bytes that are not in the bucket yet", self.log.pending)
+            yield _family("prediction_log_pending_bytes", self.log.pending)
             if (age := self.log.spool.seconds_since_sent) is not None:
-                yield _gauge("prediction_log_sent_age_seconds", "Seconds since predictions were last sent", age)
+                yield _family("prediction_log_sent_age_seconds", age)
         yield from _describe_processes({worker: one[(PID,)] for worker, one in workers.items() if (PID,) in one})
 
     def _read_all(self) -> dict[str, dict[tuple[str, ...], int]]:
@@ -139,25 +157,24 @@ class Telemetry(Collector):
 
     def _describe_champion(self) -> Iterator[Metric]:
         status, live = self._champion.status, self._champion.live
-        release = GaugeMetricFamily(f"{PREFIX}_release_info", "1 for the release that is serving", labels=["release"])
+        release = _family("release_info")
         if live:
             release.add_metric([live.id], 1)
         yield release
         if live and (promoted := live.promoted_at) is not None:
-            yield _gauge("champion_promoted_timestamp_seconds", "When the champion was promoted", promoted)
-            yield _gauge("champion_age_seconds", "Seconds since the champion was promoted", time.time() - promoted)
-        yield _gauge("release_rejected", "1 while the champion is rejected", float(status.rejection is not None))
+            yield _family("champion_promoted_timestamp_seconds", promoted)
+            yield _family("champion_age_seconds", time.time() - promoted)
+        yield _family("release_rejected", status.rejection is not None)
         if status.age is not None:
-            reachable, age = float(status.store_error is None), status.age
-            yield _gauge("store_reachable", "1 if the last poll of the bucket succeeded", reachable)
-            yield _gauge("store_poll_age_seconds", "Seconds since the last poll of the bucket", age)
+            yield _family("store_reachable", status.store_error is None)
+            yield _family("store_poll_age_seconds", status.age)
 
 
 _SPELLED = {DROPPED: "predictions_dropped", UNUSUAL: "unusual_inputs", CUT: "connections_cut"}
 
 
-def _latencies(total: Counter[tuple[str, ...]]) -> Metric:
-    family = HistogramMetricFamily(f"{PREFIX}_request_seconds", "Time to answer, in seconds", labels=["route"])
+def _latencies(total: Counter[tuple[str, ...]]) -> HistogramMetricFamily:
+    family: HistogramMetricFamily = _family("request_seconds")
     for route in [name[1] for name in total if name[0] == NANOSECONDS]:
         counts = [total[LATENCY, route, str(number)] for number in range(len(SECONDS) + 1)]
         bounds = [*map(str, SECONDS), "+Inf"]
@@ -176,5 +193,10 @@ def _describe_processes(pids: dict[str, int]) -> Iterator[Metric]:
     yield from families.values()
 
 
-def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"{PREFIX}_{name}", what, value)
+def _family(name: str, value: float | None = None) -> Any:
+    """Return one of ``METRICS``, with its value where it has no labels."""
+    kind, what, labels = METRICS[name]
+    family = kind(f"{PREFIX}_{name}", what, labels=labels)
+    if value is not None:
+        family.add_metric([], float(value))
+    return family

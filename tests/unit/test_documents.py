@@ -6,10 +6,13 @@ from urllib.parse import unquote
 
 import pytest
 
+from local import reference
 from src.config import PROJECT
 
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("kubernetes/*.md")])
 COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+TABLES = (reference.list_endpoints, reference.list_metrics, reference.list_targets)
 
 
 def test_the_readme_is_short() -> None:
@@ -26,3 +29,11 @@ def test_the_russian_readme_has_commands_of_the_english_one_alone() -> None:
 def test_no_link_is_dead(document: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
     assert [link for link in links if not (document.parent / unquote(link)).exists()] == []
+
+
+def test_the_reference_is_made_from_the_code() -> None:
+    assert reference.DOCS.read_text() == reference.render(), "run: make env-example"
+    routes, metrics, targets = (list(rows()) for rows in TABLES)
+    assert ("Predict", "`POST /predict`", "Predict the quality of one wine.") in routes
+    assert ("`wine_release_info{release}`", "gauge", "1 for the release that is serving") in metrics
+    assert ("`make up`", "Start the whole stack on 127.0.0.1 and serve the first release") in targets
