@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import tarfile
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -373,7 +374,10 @@ def test_a_wiped_stack_is_restored_to_the_same_champion_history_and_runs(stack: 
     with Airflow.of(settings) as airflow:
         eventually(airflow.is_ready)
         runs = airflow.runs()
-        (name,) = re.findall(r"Wrote (\S+): ", stack.checkout.make("backup").stdout)
+        (plain,) = re.findall(r"Wrote (\S+): ", stack.checkout.make("backup").stdout)
+        (name,) = re.findall(r"Wrote (\S+): ", stack.checkout.make("backup", "WITH_SECRETS=1").stdout)
+        in_both = [tarfile.open(folder / one).getnames() for one in (plain, name)]
+        assert set(in_both[1]) - set(in_both[0]) == {"env"}
         assert "the stack runs; stop it first with: make down" in stack.checkout.make("restore", f"FILE={name}").stdout
         assert stack.checkout.make("down").returncode == 0
         assert "holds data; move it away" in stack.checkout.make("restore", f"FILE={name}").stdout
@@ -384,7 +388,10 @@ def test_a_wiped_stack_is_restored_to_the_same_champion_history_and_runs(stack: 
         )
         assert not (folder / ".stack").exists()
 
+        env = (folder / ".env").rename(folder / "wiped.env")
         assert stack.checkout.make("restore", f"FILE={name}").returncode == 0
+        assert (folder / ".env").read_bytes() == env.read_bytes()
+        assert (folder / ".env").stat().st_mode & 0o077 == 0
         eventually(airflow.is_ready)
         assert airflow.runs() == runs
     assert len(runs) >= 6
