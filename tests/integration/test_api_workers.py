@@ -19,7 +19,9 @@ from src.core.pointer import Pointer
 from src.core.wine import EXAMPLE
 from src.registry import Registry
 from src.storage.bucket import Bucket
+from tests.integration.test_api_changes import ROWS, check, expect
 from tests.integration.test_api_limits import running
+from tests.support.asking import asking
 from tests.support.services import Service, eventually
 
 
@@ -108,27 +110,17 @@ def test_one_that_is_killed_is_missed_by_its_own_clients_alone_and_replaced(two:
     assert count(metrics(two), r"wine_predictions_total\{.*?\}") >= 100
 
 
-def test_one_that_is_told_to_end_loses_nothing_and_is_replaced(two: Service) -> None:
-    stopped, answers = threading.Event(), []
-
-    def keep_asking() -> None:
-        with httpx.Client(timeout=5) as client:
-            while not stopped.is_set():
-                answers.append(client.post(two.url.replace("liveness", "predict"), json=EXAMPLE).status_code)
-
-    askers = [threading.Thread(target=keep_asking) for _ in range(8)]
-    for asker in askers:
-        asker.start()
-    old = workers(two)
-    old[0].send_signal(signal.SIGTERM)
-    old[0].wait(30)
-    eventually(lambda: len(workers(two)) == 2)
-    eventually(lambda: len(seen(two)) == 1)
-    stopped.set()
-    for asker in askers:
-        asker.join()
-    assert len(answers) > 100
-    assert set(answers) == {200}
+def test_one_that_is_told_to_end_loses_nothing_and_is_replaced(
+    two: Service, bucket: Bucket, trained: list[Pointer]
+) -> None:
+    with asking(httpx.URL(two.url).port or 0, ROWS, 8) as load:
+        for old in workers(two):
+            load.wait(100)
+            old.send_signal(signal.SIGTERM)
+            old.wait(30)
+            eventually(lambda: len(workers(two)) == 2 and len(seen(two)) == 1)
+        load.wait(100)
+    assert check(load, expect(bucket, trained[:1])) == {trained[0].id}
 
 
 def test_with_their_parent_all_end(two: Service) -> None:

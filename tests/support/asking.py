@@ -45,12 +45,14 @@ def asking(port: int, rows: Sequence[dict[str, Any]], connections: int = 32) -> 
             row, start = next(number) % len(rows), time.perf_counter()
             try:
                 writer.write(requests[row])
-                answer: bytes | Exception = await _read(reader)
+                answer: bytes | Exception
+                answer, is_last = await _read(reader)
             except (OSError, EOFError, ValueError) as error:
-                answer = error
+                answer, is_last = error, True
+            found.answers.append((row, answer, time.perf_counter() - start))
+            if is_last:
                 writer.close()
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            found.answers.append((row, answer, time.perf_counter() - start))
         writer.close()
 
     async def ask_all() -> None:
@@ -67,9 +69,10 @@ def asking(port: int, rows: Sequence[dict[str, Any]], connections: int = 32) -> 
         sys.setswitchinterval(interval)
 
 
-async def _read(reader: asyncio.StreamReader) -> bytes:
+async def _read(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
+    """Return the body of an answer, and whether its connection ends with it."""
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
     if not head.startswith(b"HTTP/1.1 200 "):
         raise ValueError(head.decode())
     length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
-    return await reader.readexactly(int(length))
+    return await reader.readexactly(int(length)), b"\r\nconnection: close" in head
