@@ -1,10 +1,14 @@
 """The prediction log is read back from a real bucket, whatever state its objects are in; what is broken is named."""
 
 import gzip
+import re
 from datetime import UTC, date, datetime
 
+import pandas as pd
 import pytest
+import s3fs
 
+from src.config import PROJECT
 from src.core.prediction_record import Label, Prediction, encode, read_line, spell_time
 from src.core.wine import EXAMPLE
 from src.errors import FormatError, IntegrityError
@@ -52,6 +56,17 @@ def test_a_prediction_is_found_by_its_id_among_the_objects_of_its_worker(bucket:
         assert list(read_day(store, DAY, faults)) == [*ours, predict(0, "ffffffff")]
         assert list(read_day(store, date(2026, 3, 2), faults)) == []
         assert faults == Faults()
+
+
+def test_pandas_reads_a_day_as_the_documents_say(bucket: Bucket) -> None:
+    made = [predict(number) for number in range(10)]
+    send(bucket, made[:5]), send(bucket, made[5:])
+    text = (PROJECT / "docs" / "predictions.md").read_text()
+    (expression,) = re.findall(r"```python\n(pandas\.concat.*?)```", text, re.DOTALL)
+    expression = expression.replace("wine-quality/", f"{bucket.name}/").replace("2026-11-26", str(DAY))
+    table = eval(expression, {"pandas": pd, "s3fs": s3fs})
+    assert list(table["id"]) == [one.id for one in made]
+    assert table["values"].iloc[0] == made[0].values
 
 
 def test_an_object_cut_short_altered_or_newer_is_named_and_the_rest_counts(bucket: Bucket) -> None:
