@@ -5,6 +5,7 @@ The other side is OpenSSF model signing itself, in an environment of its own.
 
 import base64
 import json
+import os
 import re
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from tests.integration.test_api_follows import get, predict, promote, serves, uv
 from tests.integration.test_hostile_bucket import forge_release
 from tests.support.peers import install
 from tests.support.services import Service, eventually
+from tests.support.throwaway import throwaway_checkout
 
 MODEL_SIGNING = ("model-signing==1.1.1", "sigstore==4.5.1", "pyopenssl==26.4.0")  # it imports the last, and lacks it
 Forge = Callable[[Bucket, Pointer, Pointer], Pointer]
@@ -264,3 +266,18 @@ def test_model_signing_accepts_our_signature_and_we_accept_its(
     statement = open_statement(json.loads(theirs.read_text()), trained[0].md5, trust([public_half(key)]))
     statement.check(dict(bucket.read_files(trained[0])))
     assert statement.key == name_key(public_half(key))
+
+
+def test_the_documented_commands_check_the_champion_with_that_tool(bucket: Bucket, trained: list[Pointer]) -> None:
+    promote(bucket, trained[0])
+    (block,) = re.findall(
+        r"^```sh\npip install model-signing.*?\n(.*?)^```$",
+        (PROJECT / "docs" / "signing.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    env = os.environ | {"PATH": f"{install(*MODEL_SIGNING)}{os.pathsep}{os.environ['PATH']}"}
+    with throwaway_checkout() as checkout:
+        do = ["sh", "-e", "-c", block]
+        done = subprocess.run(do, cwd=checkout.folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Verification succeeded" in done.stdout
