@@ -156,6 +156,20 @@ def test_on_a_phone_in_russian_nothing_is_cut_off_and_each_chart_has_its_words(l
     assert looking.complaints == []
 
 
+def test_in_the_dark_each_view_is_legible(looking: Looking) -> None:
+    looking.page.set_viewport_size(ViewportSize(width=1280, height=720))
+    looking.page.emulate_media(color_scheme="dark")
+    looking.begin("en")
+    for view in VIEWS:
+        page = looking.open(view)
+        expect(page.locator("[data-testid=stVegaLiteChart][role=graphics-document]").first).to_be_visible()
+        background = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+        assert max(map(int, re.findall(r"\d+", background)[:3])) < 60, background
+        see_no_violation(page)
+    looking.page.emulate_media(color_scheme="light")
+    assert looking.complaints == []
+
+
 @pytest.fixture(scope="module")
 def nothing(store: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run the API on a bucket that holds nothing; returns its address."""
