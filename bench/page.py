@@ -79,7 +79,6 @@ def _visit(browser: Browser, url: str, shown: str) -> tuple[float, list[float]]:
     page.goto(url, wait_until="commit")
     page.wait_for_selector(shown)
     paint = time.perf_counter() - begun
-    page.get_by_test_id("stApp").and_(page.locator("[data-test-script-state=notRunning]")).wait_for()
     slider = page.get_by_role("slider", name="alcohol").first
     changes = [_change(page, slider, key, shown) for key in ("End", "Home") * CHANGES][:CHANGES]
     context.close()
@@ -87,7 +86,8 @@ def _visit(browser: Browser, url: str, shown: str) -> tuple[float, list[float]]:
 
 
 def _change(page: Page, slider: Locator, key: str, shown: str) -> float:
-    """Move the slider to one of its ends; return the milliseconds until what is shown is another."""
+    """Move the slider of a page at rest to one of its ends; return the milliseconds until what is shown is another."""
+    page.get_by_test_id("stApp").and_(page.locator("[data-test-script-state=notRunning]")).wait_for()
     before = page.locator(shown).first.text_content()
     begun = time.perf_counter()
     slider.press(key)

@@ -190,7 +190,7 @@ def test_after_sixty_kills_the_last_second_is_missing_at_most_and_nothing_is_the
     missing = [seconds for one, seconds in answered if one not in set(found)]
     print(f"{len(answered)} answers, {len(missing)} of them missing, the oldest {max(missing, default=0):.2f} s old")
     assert max(missing, default=0) < LATEST
-    assert len([one for one, seconds in answered if seconds >= LATEST]) > 100  # which might have been missing
+    assert len([one for one, seconds in answered if seconds >= LATEST]) > 20  # which might have been missing
     assert len(found) > len(answered) / 4
     assert set(found) <= {one for one, _ in answered}
 
