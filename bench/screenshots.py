@@ -4,11 +4,14 @@ The terminal's picture plays the real lines of ``make up`` at the moments at whi
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from playwright.sync_api import Page, ViewportSize, expect
 
@@ -22,7 +25,8 @@ from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
 FOLDER = PROJECT / "assets" / "img"
 SIZE: ViewportSize = {"width": 1280, "height": 720}
 AIRFLOW = {"graph": "Airflow_dags_success_graph.png", "grid": "Airflow_dags_success_table.png"}
-VIEWS = {"": "predict", "model": "model"}  # by path; most of the others are empty on a new stack
+OTHERS = "tests/integration/test_views.py::test_each_view_has_its_picture"  # of those that are empty on a new stack
+FLAT: ViewportSize = {"width": 1280, "height": 420}  # of a graph that is one line
 WIDTH, LINE, MARGIN = 920, 19, 16  # pixels
 LONGEST = 108  # characters of a line that fit
 PATIENCE = 300_000  # milliseconds
@@ -42,6 +46,8 @@ def main() -> int:
         (FOLDER / "first-minute.svg").write_text(animate(hide(lines, settings)))
         take_airflow(settings)
         take_page(settings)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", OTHERS]
+    subprocess.run(command, cwd=PROJECT, env=os.environ | {"PICTURES": str(FOLDER)}, check=True)
     for file in sorted(FOLDER.iterdir()):
         print(f"{file.relative_to(PROJECT)}  {file.stat().st_size / 1000:,.0f} kB")
     return 0
@@ -107,22 +113,32 @@ def take_airflow(settings: StackSettings) -> None:
         expect(page.get_by_role("button", name="Sign in")).to_be_hidden()
         for view, file in AIRFLOW.items():
             page.evaluate(f"localStorage.setItem('default_dag_view', '\"{view}\"')")
+            page.set_viewport_size(FLAT if view == "graph" else SIZE)
             page.goto(f"{url}/dags/{DAG}/runs/{run}")
             expect(page.get_by_text("update_model").first).to_be_visible(timeout=PATIENCE)
+            if view == "graph":
+                page.get_by_role("button", name="Collapse").first.click()
+                settle(page)
+                page.get_by_role("button", name="Fit View").click()
             settle(page)
             page.screenshot(path=FOLDER / file)
 
 
 def take_page(settings: StackSettings) -> None:
-    """Take each view of the page."""
-    with open_page() as page:
+    """Take the views of one wine and of many."""
+    with open_page() as page, TemporaryDirectory() as folder:
         page.set_viewport_size(SIZE)
-        for path, view in VIEWS.items():
-            page.goto(f"http://127.0.0.1:{settings.front_port}/{path}")
-            expect(page.get_by_test_id("stStatusWidget")).to_be_hidden(timeout=PATIENCE)
-            expect(page.get_by_role("heading").first).to_be_visible(timeout=PATIENCE)
-            settle(page)
-            page.screenshot(path=FOLDER / f"page-{view}.png")
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"http://127.0.0.1:{settings.front_port}")
+        expect(page.locator(".st-key-answer h2")).to_be_visible(timeout=PATIENCE)
+        settle(page)
+        page.screenshot(path=FOLDER / "page-predict.png")
+        page.get_by_role("link", name="Many wines").click()
+        (table,) = (path for path in (PROJECT / "assets/bootstrap/files").rglob("*") if path.stat().st_size > 50_000)
+        page.locator("input[type=file]").set_input_files(shutil.copyfile(table, Path(folder) / "wines.csv"))
+        expect(page.get_by_text("1,599 predictions by release")).to_be_visible(timeout=PATIENCE)
+        settle(page)
+        page.screenshot(path=FOLDER / "page-many.png", full_page=True)
 
 
 def settle(page: Page) -> None:

@@ -149,7 +149,7 @@ def test_a_short_round_of_the_campaign_of_faults_does_no_harm_and_sees_what_does
     set_c(checkout, PARAMETERS["C"])
     for fault in (kills.kill_promotion, kills.kill_api, kills.kill_store, kills.run_twice):
         assert chaos.strike(target, fault, 1) == []
-    assert chaos.attack(target, 200) == []
+    assert chaos.attack(target, 120) == []
     (wrong,) = chaos.strike(target, lambda _: (tmp_path / "left").mkdir(), 1)
     assert "left in the temporary folder: left" in wrong
 

@@ -1,8 +1,10 @@
 """Experiments, Model, Monitoring and Service in Chromium, on a bucket that people have worked with and its real API."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import pytest
@@ -168,6 +170,18 @@ def test_in_the_dark_each_view_is_legible(looking: Looking) -> None:
         see_no_violation(page)
     looking.page.emulate_media(color_scheme="light")
     assert looking.complaints == []
+
+
+def test_each_view_has_its_picture(looking: Looking, tmp_path: Path) -> None:
+    folder = Path(os.environ.get("PICTURES", tmp_path))  # make screenshots names where the documents' are
+    looking.page.set_viewport_size(ViewportSize(width=1280, height=720))
+    looking.begin("en")
+    for view in VIEWS:
+        page = looking.open(view)
+        expect(page.locator("[data-testid=stVegaLiteChart][role=graphics-document]").first).to_be_visible()
+        expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+        page.screenshot(path=folder / f"page-{view}.png")
+        assert (folder / f"page-{view}.png").stat().st_size > 20_000
 
 
 @pytest.fixture(scope="module")
