@@ -123,7 +123,7 @@ bench-changes: $(INSTALLED)  ## Check each of 100,000 answers while the champion
 	@REQUESTS=100000 $(PYTHON) -m pytest -q -s tests/integration/test_api_changes.py
 
 chaos: $(INSTALLED) $(TOOLS)  ## Count what faults at random moments do to a stack of its own; ROUNDS=0.1 does a tenth
-	@ROUNDS="$(or $(ROUNDS),1)" $(PYTHON) -m bench.chaos
+	@ROUNDS="$(or $(ROUNDS),1)" ONLY="$(ONLY)" $(PYTHON) -m bench.chaos
 
 bench-peers: $(INSTALLED)  ## Compare its speed with that of MLServer, installed for the purpose
 	@$(PYTHON) -m bench.peers

@@ -169,14 +169,17 @@ def kill_store(target: Target) -> None:
 
 
 def kill_task(target: Target) -> None:
-    """Kill the process that a task of a DAG's run works in."""
-    with HitRun(target, "a DAG task") as run:
-        scheduler = target.program("local.airflow", "scheduler")
-        victim = eventually(lambda: _find_task(scheduler) or run.has_ended(), PATIENCE)
-        if isinstance(victim, psutil.Process):
-            victim.kill()
+    """Kill a process that a task of a DAG's run works in."""
+    while True:
+        with HitRun(target, "a DAG task") as run:
+            scheduler = target.program("local.airflow", "scheduler")
+            eventually(lambda: _list_tasks(scheduler) or run.has_ended(), PATIENCE)
+            victims = _list_tasks(scheduler)
+            run.is_hit = bool(victims)
+            if victims:
+                target.chance.choice(victims).kill()
+        if run.is_hit:
             return
-    kill_task(target)  # that run was too fast
 
 
 def kill_scheduler(target: Target) -> None:
@@ -279,6 +282,7 @@ class HitRun:
 
     def __init__(self, target: Target, what: str) -> None:
         self.target, self.what = target, what
+        self.is_hit = True
 
     def __enter__(self) -> "HitRun":
         while True:
@@ -301,6 +305,8 @@ class HitRun:
                     break
                 except RunError as error:
                     assert "does not answer" in str(error) and time.monotonic() < start + PATIENCE, error
+        if not self.is_hit:
+            return
         seconds = time.monotonic() - start
         self.target.repairs.setdefault(self.what, []).append(seconds)
         assert seconds <= REPAIR, f"the run that was hit ended after {seconds:.0f} s"
@@ -333,13 +339,15 @@ def _kill_during(target: Target, begin: Callable[[], Forked], most: float) -> No
         process.join()
 
 
-def _find_task(scheduler: psutil.Process) -> psutil.Process | None:
-    """Return the process of a task that runs: its title says so."""
+def _list_tasks(scheduler: psutil.Process) -> list[psutil.Process]:
+    """Return the processes that work at tasks now: executor's workers, and what they forked for it, by their titles."""
+    found = []
     for one in scheduler.children(recursive=True):
         with suppress(psutil.Error):
-            if any("task runner" in part for part in one.cmdline()):
-                return one
-    return None
+            title = " ".join(one.cmdline())
+            if "LocalExecutor" in title and "<idle>" not in title:
+                found.append(one)
+    return found
 
 
 def _make_up(target: Target) -> None:
