@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.sdk import dag, get_current_context, task
 
+from src import alerts
 from src.config import ALERT_RULE
 from src.core import wine
 from src.core.table import spell
@@ -19,6 +20,8 @@ from src.core.table import spell
     max_active_runs=1,
     is_paused_upon_creation=False,
     tags=[wine.NAME],
+    on_failure_callback=alerts.tell_failed_run,
+    on_success_callback=alerts.tell_good_run,
 )
 def wine_watch() -> None:
     """### Tell people what the service cannot.
@@ -30,7 +33,6 @@ def wine_watch() -> None:
     @task(execution_timeout=timedelta(minutes=2))
     def check_service() -> Any:
         """Ask /healthcheck; what is known goes on from check to check as this task's XCom."""
-        from src import alerts
         from src.settings import FrontSettings, read_settings
 
         known = get_current_context()["ti"].xcom_pull(include_prior_dates=True)
