@@ -28,8 +28,8 @@ def run(registry: Registry, day: date) -> DayFigures:
     """
     measured = measure_day(registry, day)
     figures = measured.figures.model_copy(update=_guard(registry, day, measured.figures.notes))
-    registry.bucket.put(figures.key.replace(".json", ".html"), to_html(replace(measured, figures=figures)))
-    registry.bucket.put(figures.key, figures.to_json())  # last: who reads the figures finds the report
+    registry.bucket.put_shared(figures.key.replace(".json", ".html"), to_html(replace(measured, figures=figures)))
+    registry.bucket.put_shared(figures.key, figures.to_json())  # last: who reads the figures finds the report
     for line in to_text(figures).splitlines():
         log.info("%s", line)
     if not any(key > figures.key for key in registry.bucket.list(FOLDER) if is_figures(key)):

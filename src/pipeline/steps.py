@@ -148,7 +148,7 @@ def check_metrics(tested: Pointer, split: Split, run_id: str | None = None) -> C
     bucket = Bucket.from_environment()
     comparison = _compare(Registry(bucket), tested, split)
     if run_id is not None:
-        bucket.put(run_decision.KEY, comparison.to_decision(run_id, datetime.now(UTC)).to_json())
+        bucket.put_shared(run_decision.KEY, comparison.to_decision(run_id, datetime.now(UTC)).to_json())
     for line in (comparison.reason, *comparison.to_text().splitlines()):
         log.info("%s", line)
     return comparison

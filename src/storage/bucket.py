@@ -103,6 +103,11 @@ class Bucket:
         if self.get(key, len(content)) != content:
             raise IntegrityError(f"{self.name}/{key} does not read back as it was written")
 
+    def put_shared(self, key: str, content: bytes) -> None:
+        """Write an object that another may write at the same moment: one of the two stands; raises as :meth:`put`."""
+        with self.locked(), suppress(ConflictError):
+            self.replace(key, content, self.find_etag(key))
+
     def check_size(self, pointer: Pointer, files: Mapping[str, str], limits: Limits) -> None:
         """Make sure that the ``files`` that ``pointer`` names (md5 by path) have not too many bytes, read none of them.
 

@@ -134,6 +134,19 @@ def test_of_two_at_once_each_is_in_the_history_in_order_or_refused_by_name(
     assert champion and champion.id == events[-1].release
 
 
+def test_of_two_that_write_one_object_at_once_one_stands(bucket: Bucket, either: str) -> None:
+    contents = [name * 1000 for name in (b"a", b"b")]
+
+    def write(content: bytes) -> None:
+        own = Bucket.from_environment()
+        for _ in range(30):
+            own.put_shared("shared", content)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, contents))
+    assert bucket.get("shared") in contents
+
+
 def test_of_two_commands_at_once_each_is_in_the_history_in_order_or_refused_by_name(
     either: str, bucket: Bucket, trained: list[Pointer]
 ) -> None:
