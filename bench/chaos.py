@@ -100,6 +100,8 @@ def start_as_ordinary_user() -> list[str]:
             )
             if done.returncode:
                 wrong.append(f"make {target}: {(done.stdout + done.stderr)[-500:]}")
+        folder = checkout.folder
+        eventually(lambda: not any(kills.works_in(one, folder) for one in psutil.process_iter()), kills.PATIENCE)
     return wrong
 
 

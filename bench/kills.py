@@ -119,7 +119,7 @@ class Target:
 
     def processes(self) -> list[psutil.Process]:
         """Return every process that works in the checkout."""
-        return [one for one in psutil.process_iter() if _works_in(one, self.checkout.folder)]
+        return [one for one in psutil.process_iter() if works_in(one, self.checkout.folder)]
 
     def program(self, *words: str) -> psutil.Process:
         """Return the process of supervisor's program that was started by these words."""
@@ -372,7 +372,8 @@ def _served(target: Target) -> str | None:
         return None
 
 
-def _works_in(process: psutil.Process, folder: Path) -> bool:
+def works_in(process: psutil.Process, folder: Path) -> bool:
+    """Say whether a process that lives has this folder for its own."""
     try:
         return Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
