@@ -120,6 +120,7 @@ def take_airflow(settings: StackSettings) -> None:
                 page.get_by_role("button", name="Collapse").first.click()
                 settle(page)
                 page.get_by_role("button", name="Fit View").click()
+                page.add_style_tag(content=".react-flow__minimap { display: none }")  # it covers the last task
             settle(page)
             page.screenshot(path=FOLDER / file)
 
