@@ -104,7 +104,13 @@ class Bucket:
             raise IntegrityError(f"{self.name}/{key} does not read back as it was written")
 
     def put_shared(self, key: str, content: bytes) -> None:
-        """Write an object that another may write at the same moment: one of the two stands; raises as :meth:`put`."""
+        """Write an object that another may write at the same moment: one of the two stands.
+
+        Raises:
+            IntegrityError: the store holds something else now.
+            StoreError: another process did not let go of the lock.
+
+        """
         with self.locked(), suppress(ConflictError):
             self.replace(key, content, self.find_etag(key))
 
