@@ -10,12 +10,17 @@ TESTS ?= tests/unit tests/integration
 LEAST ?= 95
 # Everything below the project that is not in a hidden folder
 FIND := find . -type d -name '.?*' -prune -o -type f
-# uv draws a live line on a terminal; elsewhere a word every few seconds says that it goes on.
+# uv draws a live line on a terminal; elsewhere a line every few seconds says what is left to download, and how much.
 INSTALL := $(VENV)/bin/uv pip install --python $(PYTHON) --require-hashes -r requirements.txt
+LEFT := /^Downloading/ { seen = 1; megabytes[$$2] = substr($$3, 2) + 0 } /^ Downloaded/ { delete megabytes[$$2] } \
+	END { for (name in megabytes) { sum += megabytes[name]; count++; names = names " " name } \
+	if (count) print "downloading, " int(sum) " MB left:" substr(names, 1, 60) (length(names) > 60 ? " ..." : ""); \
+	else print (seen ? "unpacking " : "preparing ") total " packages" }
 define INSTALL_TOLD
-if [ -t 2 ]; then $(INSTALL); else $(INSTALL) --quiet & pid=$$!; seconds=0; \
-	while sleep 1; kill -0 $$pid 2>/dev/null; do seconds=$$((seconds + 1)); [ $$((seconds % 4)) != 0 ] \
-	|| echo "  $$seconds s: downloading and unpacking $$(grep -c == requirements.txt) packages"; done; wait $$pid; fi
+if [ -t 2 ]; then $(INSTALL); else $(INSTALL) 2>$(VENV)/install.log & pid=$$!; seconds=0; while sleep 1; \
+	kill -0 $$pid 2>/dev/null; do seconds=$$((seconds + 1)); [ $$((seconds % 4)) != 0 ] || { printf '  %s s: ' $$seconds; \
+	awk -v total=$$(grep -c == requirements.txt) '$(LEFT)' $(VENV)/install.log; }; done; \
+	wait $$pid || { cat $(VENV)/install.log >&2; exit 1; }; fi
 endef
 RUBBISH := .stack $(VENV) .dvc/cache .dvc/tmp .mypy_cache .pytest_cache .hypothesis
 export PYTHONDONTWRITEBYTECODE :=

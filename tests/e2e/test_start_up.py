@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from src.config import PROJECT
 from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
 
 
@@ -123,3 +124,22 @@ def test_make_alone_lists_every_target_in_one_line_each(checkout: Checkout) -> N
     targets = text.partition(".PHONY: ")[2].partition("\n")[0].split()
     assert [line.split()[1] for line in lines] == targets
     assert all(len(line.split()) > 3 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        ("", "preparing 3 packages"),
+        (
+            "Resolved 3 packages in 799ms\nDownloading onnx (17.0MiB)\nDownloading numpy (16.5MiB)\n Downloaded onnx\n",
+            "downloading, 16 MB left: numpy",
+        ),
+        ("Downloading numpy (16.1MiB)\n Downloaded numpy\n", "unpacking 3 packages"),
+    ],
+)
+def test_the_installation_says_what_is_left(tmp_path: Path, log: str, told: str) -> None:
+    """What uv prints where it writes to a file, and the line that make makes of it."""
+    (tmp_path / "install.log").write_text(log)
+    rule = f"left: ; @awk -v total=3 '$(LEFT)' {tmp_path}/install.log"
+    command = ["make", "--no-print-directory", f"--eval={rule}", "left"]
+    assert subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True).stdout == f"{told}\n"
