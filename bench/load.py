@@ -28,7 +28,7 @@ from src.storage.bucket import content_key
 from tests.support.services import Service, free_port
 
 SERVER_CORE, CLIENT_CORE = "0", "1"
-SCRIPT = """wrk.method, wrk.body = "POST", [[{body}]]
+SCRIPT = """wrk.method, wrk.body = "POST", [=[{body}]=]
 wrk.headers["content-type"] = "application/json"
 done = function(summary, latency)
   local failed = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout

@@ -1,74 +1,159 @@
-"""``make bench-peers``: the prediction service beside MLServer, which serves the same ONNX file through V2.
+"""``make bench-peers``: the prediction service beside MLServer, BentoML and mlflow, which serve the same ONNX file.
 
-MLServer is installed in an environment of its own, and runs as it is fastest here: one process, no parallel workers.
+Each is installed in an environment of its own and runs as one process that serves; what each does with a wine is the
+same: rows of float32 through onnxruntime, labels and probabilities out.
 """
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from bench.api import OURS, measure_in_turns, report
 from bench.load import keep_release, memory, missing, new_environment, running, server
 from src.core.wine import EXAMPLE, FEATURES
+from tests.support.services import Service
 
-PACKAGES = ("mlserver==1.7.1", "onnxruntime", "numpy", "setuptools<81")
-RUNTIME = """
+ROW = [*EXAMPLE.values()]
+SESSION = """
 import numpy as np
 import onnxruntime
+
+
+def load(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+"""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server of models: its packages, the files it serves from, its command, and how it is asked for one wine."""
+
+    packages: tuple[str, ...]
+    files: dict[str, str]
+    arguments: tuple[str, ...]
+    path: str
+    body: Any
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+PEERS = {
+    "MLServer": Peer(
+        ("mlserver==1.7.1", "onnxruntime", "numpy", "setuptools<81"),
+        {
+            "settings.json": '{"http_port": PORT, "grpc_port": 0, "metrics_port": 0, "parallel_workers": 0}',
+            "model-settings.json": '{"name": "wine", "implementation": "runtime.Wine"}',
+            "runtime.py": SESSION
+            + """
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
+from mlserver.types import InferenceResponse
 
 
 class Wine(MLModel):
     async def load(self):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession("model.onnx", options, providers=["CPUExecutionProvider"])
+        self.session = load("model.onnx")
         return True
 
     async def predict(self, payload):
         rows = self.decode(payload.inputs[0], default_codec=NumpyCodec).astype(np.float32)
         found = self.session.run(None, {"features": rows})
         outputs = [NumpyCodec.encode_output(name, part) for name, part in zip(("label", "probabilities"), found)]
-        from mlserver.types import InferenceResponse
         return InferenceResponse(model_name=self.name, outputs=outputs)
-"""
-TENSOR = {"name": "features", "shape": [1, len(FEATURES)], "datatype": "FP32", "data": [*EXAMPLE.values()]}
-BODIES = {"ours": json.dumps(EXAMPLE), "MLServer": json.dumps({"inputs": [TENSOR]})}
+""",
+        },
+        ("-m", "mlserver.cli.main", "start", "."),
+        "/v2/models/wine/infer",
+        {"inputs": [{"name": "features", "shape": [1, len(FEATURES)], "datatype": "FP32", "data": ROW}]},
+    ),
+    "BentoML": Peer(
+        ("bentoml==1.4.40", "onnxruntime", "numpy"),
+        {
+            "runtime.py": SESSION
+            + """
+import bentoml
+
+
+@bentoml.service(workers=1, logging={"access": {"enabled": False}})
+class Wine:
+    def __init__(self):
+        self.session = load("model.onnx")
+
+    @bentoml.api
+    def predict(self, rows: list[list[float]]) -> dict:
+        label, probabilities = self.session.run(None, {"features": np.array(rows, np.float32)})
+        return {"label": label.tolist(), "probabilities": probabilities.tolist()}
+""",
+        },
+        ("-m", "bentoml", "serve", "runtime:Wine", "--host", "127.0.0.1", "--port", "PORT"),
+        "/predict",
+        {"rows": [ROW]},
+        (("BENTOML_DO_NOT_TRACK", "True"),),
+    ),
+    "mlflow": Peer(
+        ("mlflow==3.17.2", "onnxruntime", "numpy"),
+        {
+            "MLmodel": "flavors:\n  python_function:\n    loader_module: runtime\n    code: .\n",
+            "runtime.py": SESSION
+            + """
+
+class Wine:
+    def __init__(self, session):
+        self.session = session
+
+    def predict(self, rows):
+        label, probabilities = self.session.run(None, {"features": np.asarray(rows, np.float32)})
+        return {"label": label.tolist(), "probabilities": probabilities.tolist()}
+
+
+def _load_pyfunc(path):
+    return Wine(load("model.onnx"))
+""",
+        },
+        ("-m", "uvicorn", "mlflow.pyfunc.scoring_server.app:app", "--no-access-log", "--port", "PORT"),
+        "/invocations",
+        {"inputs": [ROW]},
+        (("__pyfunc_model_path__", "."), ("MLFLOW_DISABLE_TELEMETRY", "true")),
+    ),
+}
 
 
 def main() -> int:
-    """Measure and print; returns 1 where the target is missed."""
+    """Measure and print; returns 1 where a target is missed."""
     if lacking := missing():
         print(f"make bench-peers: install {lacking}", file=sys.stderr)
         return 1
     with TemporaryDirectory() as name:
         folder = Path(name)
         model = keep_release(folder / "cache")
-        _write_peer(folder / "peer", model)
-        python = new_environment(folder / "mlserver", *PACKAGES)
-        ours = server(Path(sys.executable), OURS, folder)
-        peer = server(
-            python, ["-m", "mlserver.cli.main", "start", "."], folder, "/v2/models/wine/infer", folder / "peer"
-        )
-        settings = {"http_port": int(peer.url.split(":")[2].split("/")[0]), "grpc_port": 0, "metrics_port": 0}
-        (folder / "peer" / "settings.json").write_text(json.dumps(settings | {"parallel_workers": 0, "debug": False}))
-        with running(ours, peer):
-            loads = measure_in_turns({"ours": ours.url, "MLServer": peer.url}, BODIES.__getitem__)
-            sizes = {"ours": memory(ours), "MLServer": memory(peer)}
+        servers = {"ours": server(Path(sys.executable), OURS, folder)}
+        servers |= {peer: _prepare(folder, peer, model) for peer in PEERS}
+        bodies = {"ours": json.dumps(EXAMPLE)} | {name: json.dumps(peer.body) for name, peer in PEERS.items()}
+        with running(*servers.values()):
+            loads = measure_in_turns({name: one.url for name, one in servers.items()}, bodies.__getitem__)
+            sizes = {name: memory(one) for name, one in servers.items()}
     for name, load in loads.items():
-        print(
-            f"{name:10}{load.rate:9,.0f} requests/s, p50 {load.p50:.2f} ms, p99 {load.p99:.2f} ms, {sizes[name]:.0f} MB"
-        )
-    return report([("beside MLServer", loads["ours"].rate, loads["MLServer"].rate, 15.0, float.__ge__)])
+        told = f"p50 {load.p50:.2f} ms, p99 {load.p99:.2f} ms, {sizes[name]:.0f} MB"
+        print(f"{name:10}{load.rate:9,.0f} requests/s, {told}")
+    print(f"\n{'':26}{'ours':>10}{'limit':>10}{'ratio':>8}  target")
+    return report([(f"beside {name}", loads["ours"].rate, loads[name].rate, 15.0, float.__ge__) for name in PEERS])
 
 
-def _write_peer(folder: Path, model: bytes) -> None:
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(model)
-    (folder / "runtime.py").write_text(RUNTIME)
-    (folder / "model-settings.json").write_text(json.dumps({"name": "wine", "implementation": "runtime.Wine"}))
+def _prepare(folder: Path, name: str, model: bytes) -> Service:
+    """Return a peer that is installed and has its files, ready to start."""
+    peer, place = PEERS[name], folder / name
+    place.mkdir()
+    python = new_environment(folder / f"{name}-packages", *peer.packages)
+    service = server(python, [*peer.arguments], folder, peer.path, place, {"HOME": str(place), **dict(peer.settings)})
+    port = service.url.split(":")[2].split("/")[0]
+    (place / "model.onnx").write_bytes(model)
+    for file, content in peer.files.items():
+        (place / file).write_text(content.replace("PORT", port))
+    return service
 
 
 if __name__ == "__main__":

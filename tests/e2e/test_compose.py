@@ -26,6 +26,7 @@ from src.core.wine import EXAMPLE
 from src.pipeline.run import STEPS
 from src.settings import StackSettings
 from tests.support import leaks
+from tests.support.documents import blocks
 from tests.support.gitlab import Project
 from tests.support.newcomer import WORSE_C, log_in_to_airflow, predict_on_the_page, set_c
 from tests.support.services import eventually
@@ -127,11 +128,6 @@ def run(*command: str, folder: str = ".") -> str:
 
 def image(target: str) -> str:
     return f"wine-quality-{target}:{TAG}"
-
-
-def documented(name: str) -> list[str]:
-    """Return the blocks of commands in a document about containers."""
-    return re.findall(r"^```bash\n(.*?)^```$", (PROJECT / "docs" / name).read_text(), re.MULTILINE | re.DOTALL)
 
 
 def states(tasks: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -359,7 +355,7 @@ def test_a_run_goes_on_after_the_database_was_away(stack: Stack) -> None:
 def test_the_documented_backup_restores_champion_history_and_runs_into_new_volumes(stack: Stack) -> None:
     served, history, runs = stack.predict(), stack.registry("history"), stack.airflow.runs()
     assert len(runs) >= 6
-    backup, restore = documented("reliability.md")
+    backup, restore = blocks("docs/reliability.md", "bash")
     run("sh", "-e", "-c", backup, folder=str(stack.checkout.folder))
     stack.compose("down", "--volumes", "--timeout", "20")
     run("sh", "-e", "-c", restore, folder=str(stack.checkout.folder))
@@ -373,7 +369,7 @@ def test_the_documented_backup_restores_champion_history_and_runs_into_new_volum
 
 def test_champion_history_and_runs_outlive_the_containers_by_the_documented_commands(stack: Stack) -> None:
     served, history, runs = stack.predict(), stack.registry("history"), stack.airflow.runs()
-    (block,) = documented("containers.md")
+    (block,) = blocks("docs/containers.md", "bash")
     *commands, last = block.splitlines()
     assert len(commands) >= 5 and last == "docker compose down"
     stack.compose("down", "--timeout", "20")

@@ -24,7 +24,7 @@ import pytest
 
 from local.airflow_client import Airflow, RunError
 from local.env import read_env
-from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
+from src.config import MODEL, PARAMETERS, SPLIT
 from src.core import dataset, models
 from src.core.wine import EXAMPLE, TARGET
 from src.errors import StoreError
@@ -34,6 +34,7 @@ from src.settings import StackSettings
 from src.storage.bucket import Bucket
 from tests.conftest import push_data
 from tests.support import leaks
+from tests.support.documents import blocks, shows
 from tests.support.newcomer import WORSE_C, predict_on_the_page, set_c
 from tests.support.services import eventually
 from tests.support.throwaway import Checkout, choose_ports, throwaway_checkout
@@ -331,20 +332,45 @@ def test_a_shell_and_plain_dvc_hold_exactly_what_the_api_serves(stack: Stack, tm
 def test_the_commands_of_the_readme_work(stack: Stack) -> None:
     releases = [line.split()[4] for line in stack.registry("history").splitlines()]
     stack.registry("promote", releases[1])  # so that there is something to roll back
-    blocks = re.findall(r"^```sh\n(.*?)^```$", (PROJECT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    commands = [block for block in blocks if block not in ("make test\n", "make down\n")]
-    assert len(commands) == len(blocks) - 2 >= 7
-    for block in commands:
-        script = block.replace("127.0.0.1:8000", f"127.0.0.1:{stack.ports['API_PORT']}")
-        done = subprocess.run(
-            ["sh", "-e", "-c", script],
-            cwd=stack.checkout.folder,
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
+    eventually(lambda: stack.release()["id"] == releases[1])
+    commands = blocks("README.md", "sh")
+    printed = {block: run(stack, block) for block in commands if block not in ("make test\n", "make down\n")}
+    assert len(printed) == len(commands) - 2 >= 7
+    (answer,) = (json.loads(text) for block, text in printed.items() if "/predict" in block)
+    (shown,) = map(json.loads, blocks("README.md", "json"))
+    assert {**answer, "id": shown["id"]} == shown
+
+    (told,) = map(json.loads, blocks("docs/predictions.md", "json")[1:])
+    (label,) = blocks("docs/predictions.md", "sh")
+    assert told["taken"] == [shown["id"]]
+    assert json.loads(run(stack, label.replace(shown["id"], answer["id"]))) == told | {"taken": [answer["id"]]}
+
+
+def test_runs_with_other_parameters_print_what_the_readme_says(stack: Stack) -> None:
+    started, chance, better = blocks("README.md", "text")
+    assert shows("…".join(started.splitlines()[1:]), stack.output, same_figures=False)
+    worse, configured = (line.split()[4] for line in stack.registry("history").splitlines()[:2])
+    stack.registry("promote", configured)
+    set_c(stack.checkout, 0.3)
+    assert shows(chance, run(stack, "make run"))
+    stack.registry("promote", worse)
+    set_c(stack.checkout, PARAMETERS["C"])
+    assert shows(better, run(stack, "make run"))
+
+
+def run(stack: Stack, script: str) -> str:
+    """Return what a document's commands print in the stack's folder."""
+    script = script.replace("127.0.0.1:8000", f"127.0.0.1:{stack.ports['API_PORT']}")
+    done = subprocess.run(
+        ["sh", "-e", "-c", script],
+        cwd=stack.checkout.folder,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def test_make_down_ends_every_process_even_orphans_and_keeps_the_data(stack: Stack) -> None:
@@ -374,8 +400,8 @@ def test_a_wiped_stack_is_restored_to_the_same_champion_history_and_runs(stack: 
     with Airflow.of(settings) as airflow:
         eventually(airflow.is_ready)
         runs = airflow.runs()
-        (plain,) = re.findall(r"Wrote (\S+): ", stack.checkout.make("backup").stdout)
-        (name,) = re.findall(r"Wrote (\S+): ", stack.checkout.make("backup", "WITH_SECRETS=1").stdout)
+        backup, restore = blocks("docs/reliability.md", "sh")
+        plain, name = re.findall(r"Wrote (\S+): ", run(stack, backup))
         in_both = [tarfile.open(folder / one).getnames() for one in (plain, name)]
         assert set(in_both[1]) - set(in_both[0]) == {"env"}
         assert "the stack runs; stop it first with: make down" in stack.checkout.make("restore", f"FILE={name}").stdout
@@ -388,8 +414,9 @@ def test_a_wiped_stack_is_restored_to_the_same_champion_history_and_runs(stack: 
         )
         assert not (folder / ".stack").exists()
 
+        (folder / "wiped").rename(folder / ".stack")
         env = (folder / ".env").rename(folder / "wiped.env")
-        assert stack.checkout.make("restore", f"FILE={name}").returncode == 0
+        run(stack, re.sub(r"backup-\w+\.tar\.gz", name, restore))
         assert (folder / ".env").read_bytes() == env.read_bytes()
         assert (folder / ".env").stat().st_mode & 0o077 == 0
         eventually(airflow.is_ready)

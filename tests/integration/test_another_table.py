@@ -15,11 +15,11 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 from streamlit.testing.v1 import AppTest
 
-from src.config import PROJECT
 from src.core.pointer import Pointer
 from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import new_bucket
+from tests.support.documents import blocks
 from tests.support.services import Service, eventually, free_port
 from tests.support.throwaway import copy_project
 
@@ -261,8 +261,7 @@ def test_a_release_that_was_rolled_back_to_another_table_s_does_not_return_by_it
 
 
 def test_the_documented_steps_give_a_champion(bucket: Bucket, tmp_path: Path) -> None:
-    text = (PROJECT / "docs" / "another-table.md").read_text()
-    rows, module, start = (block for _, block in re.findall(r"```(sh|python)\n(.*?)```", text, re.DOTALL))
+    rows, module, start = blocks("docs/another-table.md", "sh", "python")
     folder = tmp_path / "project"
     copy_project(folder)
     (folder / ".venv").symlink_to(sys.prefix)

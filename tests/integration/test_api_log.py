@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from src.storage.prediction_log import Faults, read_day, read_labels
 from tests.conftest import new_bucket
 from tests.integration.test_api_limits import running
 from tests.support.asking import asking
+from tests.support.documents import blocks
 from tests.support.peers import install
 from tests.support.services import Service, eventually, fill_disk, free_port, small_disk
 
@@ -132,12 +132,10 @@ def read_with_duckdb(bucket: Bucket, folder: Path) -> set[str]:
     for key in bucket.list("predictions/"):
         (folder / key).parent.mkdir(parents=True, exist_ok=True)
         (folder / key).write_bytes(bucket.get(key))
-    (query,) = re.findall(
-        r"^```sql\n(.*?)^```$", (PROJECT / "docs/predictions.md").read_text(), re.MULTILINE | re.DOTALL
-    )
+    (query,) = blocks("docs/predictions.md", "sql")
     python = install("duckdb==2.0.1") / "python"
     code = "import duckdb, json, sys; print(json.dumps(duckdb.sql(sys.argv[1]).project('id').fetchall()))"
-    line = [python, "-c", code, query.replace("s3://wine-quality/", f"{folder}/")]
+    line = [str(python), "-c", code, query.replace("s3://wine-quality/", f"{folder}/")]
     rows = json.loads(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
     assert len(rows) == len({row[0] for row in rows})
     return {row[0] for row in rows}

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import re
 import shutil
 import socket
 import subprocess
@@ -17,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from src.config import PROJECT
 from src.core import wine
 from src.core.pointer import Pointer
 from tests.integration.test_api_limits import running
+from tests.support.documents import blocks
 from tests.support.services import Service, eventually
 from tests.support.tools import needs
 from tests.support.wines import FIELDS, read_wines, to_arrow, to_csv, to_csv_lines
@@ -179,22 +178,21 @@ def test_the_frames_of_many_chunks_do_not_end_a_stream(api: Service, wines: np.n
 def test_the_commands_of_the_documentation_do_what_it_says(
     api: Service, wines: np.ndarray, data_csv: Path, tmp_path: Path
 ) -> None:
-    text = (PROJECT / "docs" / "api.md").read_text().replace("127.0.0.1:8000", api.url.split("/")[2])
-    batch, csv, arrow, explain, v2 = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    shown = json.loads(re.findall(r"```json\n(.*?)```", text, re.DOTALL)[0])
-    (lines,) = re.findall(r"```text\n(.*?)…", text, re.DOTALL)
-    write = re.findall(r"```python\n(import pyarrow.*?)```", text, re.DOTALL)[0]
+    batch, csv, arrow, explain, v2 = blocks("docs/api.md", "sh")
+    (shown,) = map(json.loads, blocks("docs/api.md", "json"))
+    (lines,) = blocks("docs/api.md", "text")
+    write, _ = blocks("docs/api.md", "python")
     (tmp_path / "data").mkdir()
     shutil.copyfile(data_csv, tmp_path / "data" / wine.FILE)
     with contextlib.chdir(tmp_path):
         exec(write, {"table": pa.table(dict(zip(FIELDS, wines.T, strict=True)))})
 
     def run(commands: str) -> str:
-        done = subprocess.run(["bash", "-ec", commands], cwd=tmp_path, capture_output=True, text=True, check=True)
-        return done.stdout
+        line = ["bash", "-ec", commands.replace("127.0.0.1:8000", api.url.split("/")[2])]
+        return subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
     assert {**json.loads(run(batch)), "id": shown["id"]} == shown
-    assert run(csv).startswith(lines)
+    assert run(csv).startswith(lines.removesuffix("…\n"))
     run(arrow)
     with pa.OSFile(str(tmp_path / "predictions.arrow")) as file:
         assert pa.ipc.open_stream(file).read_all().num_rows == len(wines)

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import ANY
 
 import pandas as pd
 import pytest
+import yaml
 
 from src.core import dataset
 from src.core.pointer import Pointer
@@ -15,6 +17,7 @@ from src.core.wine import TARGET
 from src.registry import Registry
 from src.storage.bucket import Bucket, content_key
 from tests.conftest import push_data
+from tests.support.documents import blocks, shows
 from tests.support.throwaway import Checkout, throwaway_checkout
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
@@ -105,6 +108,20 @@ def test_the_daily_run_holds_it_and_the_champion_stays(
     assert finding in line and words in line and "ACCEPT=" in line
     now = Registry(bucket).current()
     assert now and now.md5 == champion.md5
+
+
+def test_make_data_prints_what_the_documentation_shows(
+    bucket: Bucket, champion: Pointer, checkout: Checkout, data_csv: Path
+) -> None:
+    write_changed(data_csv, checkout.folder, divide_alcohol)
+    shown, accept, _, _ = blocks("docs/data.md", "text")
+    done = run(checkout, "src.publish_data", "new.csv")
+    assert shows(shown, done.stdout + done.stderr), done.stdout + done.stderr
+    subprocess.run(["sh", "-e", "-c", accept], cwd=checkout.folder, check=True, capture_output=True)
+    (meta,) = map(yaml.safe_load, blocks("docs/data.md", "yaml"))
+    written = Pointer.from_yaml((checkout.folder / "data.dvc").read_text()).meta
+    own = {"by": getpass.getuser(), "time": ANY}
+    assert written == {**meta["meta"], **own, "accepted": {**meta["meta"]["accepted"], **own, "md5": ANY}}
 
 
 def test_what_a_person_accepts_passes_and_travels_into_the_release(

@@ -27,6 +27,7 @@ from src.storage import prediction_log
 from src.storage.bucket import Bucket, content_key
 from tests.integration.test_api_limits import running
 from tests.support import traffic
+from tests.support.documents import blocks
 from tests.support.webhook import webhook
 
 DAY = datetime.now(UTC).date() - timedelta(days=1)
@@ -305,9 +306,8 @@ def test_the_example_in_the_documentation_is_one_that_is_answered() -> None:
 def test_the_commands_of_the_documentation_print_what_it_shows(
     bucket: Bucket, trained: list[Pointer], champion: Release, data_csv: Path, tmp_path: Path
 ) -> None:
-    text = (PROJECT / "docs" / "monitoring.md").read_text()
-    daily, label = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    shown, told = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    daily, label = blocks("docs/monitoring.md", "sh")
+    shown, told = blocks("docs/monitoring.md", "text")
     predictions = record(champion, trained[0].id, draw(data_csv, 250, 16.5)[0], date(2026, 3, 1))
     traffic.send(bucket, predictions)
     ids = [predictions[0].id, "18eb2d7b760a723d1e6940df", predictions[1].id]

@@ -20,6 +20,7 @@ from src.core.wine import EXAMPLE
 from src.registry import CURRENT, Registry
 from tests.conftest import new_bucket
 from tests.integration.test_api_limits import running
+from tests.support.documents import blocks
 from tests.support.services import Service, eventually, free_port
 from tests.support.tools import needs
 from tests.support.webhook import webhook
@@ -128,7 +129,7 @@ def run(*command: str) -> None:
 
 
 def test_a_prometheus_beside_make_up_is_set_up_as_the_docs_tell(tmp_path: Path) -> None:
-    (block,) = re.findall(r"^```bash\n(.*?)^```$", (PROJECT / "docs/alerts.md").read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = blocks("docs/alerts.md", "bash")
     shutil.copytree(FOLDER, tmp_path / "monitoring")
     command = ["sh", "-e", "-c", block]
     env = {"PATH": os.environ["PATH"], "API_PORT": "8123"}

@@ -1,14 +1,13 @@
 """The prediction log is read back from a real bucket, whatever state its objects are in; what is broken is named."""
 
 import gzip
-import re
+import json
 from datetime import UTC, date, datetime
 
 import pandas as pd
 import pytest
 import s3fs
 
-from src.config import PROJECT
 from src.core.prediction_record import Label, Prediction, encode, read_line, spell_time
 from src.core.wine import EXAMPLE
 from src.errors import FormatError, IntegrityError
@@ -21,6 +20,7 @@ from src.storage.prediction_log import (
     write_labels,
 )
 from src.storage.reader import Reader
+from tests.support.documents import blocks
 from tests.support.traffic import pack, send
 
 DAY = date(2026, 3, 1)
@@ -58,11 +58,19 @@ def test_a_prediction_is_found_by_its_id_among_the_objects_of_its_worker(bucket:
         assert faults == Faults()
 
 
+def test_a_line_is_as_the_documents_show_it() -> None:
+    shown, _ = blocks("docs/predictions.md", "json")
+    shown = json.loads(shown.replace(", …", ""))
+    line = json.loads(encode(predict(0)))
+    assert list(shown) == list(line)
+    assert shown["values"].items() <= EXAMPLE.items() and shown["values"].keys() < line["values"].keys()
+    assert shown["probabilities"].keys() < line["probabilities"].keys()
+
+
 def test_pandas_reads_a_day_as_the_documents_say(bucket: Bucket) -> None:
     made = [predict(number) for number in range(10)]
     send(bucket, made[:5]), send(bucket, made[5:])
-    text = (PROJECT / "docs" / "predictions.md").read_text()
-    (expression,) = re.findall(r"```python\n(pandas\.concat.*?)```", text, re.DOTALL)
+    (expression,) = blocks("docs/predictions.md", "python")
     expression = expression.replace("wine-quality/", f"{bucket.name}/").replace("2026-11-26", str(DAY))
     table = eval(expression, {"pandas": pd, "s3fs": s3fs})
     assert list(table["id"]) == [one.id for one in made]

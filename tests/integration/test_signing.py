@@ -30,6 +30,7 @@ from src.storage.bucket import Bucket
 from src.storage.workspace import open_workspace
 from tests.integration.test_api_follows import get, predict, promote, serves, uvicorn
 from tests.integration.test_hostile_bucket import forge_release
+from tests.support.documents import blocks
 from tests.support.peers import install
 from tests.support.services import Service, eventually
 from tests.support.throwaway import throwaway_checkout
@@ -270,11 +271,9 @@ def test_model_signing_accepts_our_signature_and_we_accept_its(
 
 def test_the_documented_commands_check_the_champion_with_that_tool(bucket: Bucket, trained: list[Pointer]) -> None:
     promote(bucket, trained[0])
-    (block,) = re.findall(
-        r"^```sh\npip install model-signing.*?\n(.*?)^```$",
-        (PROJECT / "docs" / "signing.md").read_text(),
-        re.MULTILINE | re.DOTALL,
-    )
+    _, block = blocks("docs/signing.md", "sh")
+    install_it, block = block.split("\n", 1)
+    assert install_it.startswith(f"pip install {MODEL_SIGNING[0]} ")
     env = os.environ | {"PATH": f"{install(*MODEL_SIGNING)}{os.pathsep}{os.environ['PATH']}"}
     with throwaway_checkout() as checkout:
         do = ["sh", "-e", "-c", block]

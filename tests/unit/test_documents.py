@@ -8,9 +8,9 @@ import pytest
 
 from local import reference
 from src.config import PROJECT
+from tests.support.documents import blocks
 
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("kubernetes/*.md")])
-COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 TABLES = (reference.list_endpoints, reference.list_metrics, reference.list_targets)
 
@@ -20,7 +20,7 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_russian_readme_has_commands_of_the_english_one_alone() -> None:
-    english, russian = (COMMANDS.findall((PROJECT / name).read_text()) for name in ("README.md", "README.ru.md"))
+    english, russian = (blocks(name, "sh") for name in ("README.md", "README.ru.md"))
     assert len(russian) >= 5
     assert set(russian) <= set(english)
 
