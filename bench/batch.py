@@ -11,15 +11,13 @@ would take 0.8. Arrow takes 0.17. A parser made anew for each block gave its mem
 
 import os
 import re
-import shutil
 import socket
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,20 +26,20 @@ import httpx
 import numpy as np
 import orjson
 
+from bench.api import OURS
+from bench.load import CLIENT_CORE, SERVER_CORE, keep_release, missing, running, server
 from src.api.v2 import INPUT, MODEL
-from src.config import MAX_POINTER_BYTES, PROJECT, RELEASE_LIMITS
+from src.config import PROJECT
 from src.core.onnx_model import Model
-from src.core.release import load_model
-from src.registry import CURRENT, read_pointer
-from src.storage.bucket import read_files
-from tests.support.services import Service, eventually, free_port
+from tests.support.services import Service
 from tests.support.wines import FIELDS, read_wines, to_arrow, to_csv, to_csv_lines
 
-SERVER_CORE, CLIENT_CORE = 0, 1
+BARE = ["-m", "uvicorn", "--factory", "bench.batch:bare_app", "--port", "PORT", "--no-access-log"]
 ROWS = 1000  # of one body
 ROUNDS, SECONDS = 3, 2
 STREAMED = 10_000_000
 MOST_MEMORY = 250  # MB
+SCALE = 1.8  # of a second worker
 PROBE = 0.05  # seconds in which a health probe is to be answered
 STREAMS = {"CSV": ("text/csv", 0.5), "Arrow": ("application/vnd.apache.arrow.stream", 0.5)}
 
@@ -59,21 +57,34 @@ class Case:
 
 def main() -> int:
     """Measure and print; returns 1 where a target is missed."""
+    if lacking := missing():
+        print(f"make bench-batch: install {lacking}", file=sys.stderr)
+        return 1
     wines = read_wines(PROJECT / "data" / "winequality-red.csv", ROWS)
-    release = PROJECT / "tests" / "support" / "old_release"
-    with TemporaryDirectory() as name, _serving(Path(name), release) as (ours, bare):
-        os.sched_setaffinity(0, {CLIENT_CORE})
-        model = _load(release)
-        alone = statistics.median(_measure_model(model, wines) for _ in range(ROUNDS))
-        print(f"onnxruntime alone {alone:12,.0f} rows/s")
-        print(f"{'':30s} {'rows/s':>12s} {'target':>12s} {'of onnxruntime':>15s} {'of bare uvicorn':>16s}")
-        missed = [_show_case(case, ours, bare, Path(name), alone) for case in _list_cases(wines)]
-        missed += [
-            _show_stream(name, form, target, ours, bare, wines, alone) for name, (form, target) in STREAMS.items()
-        ]
-        memory = max(process.memory_info().rss for process in ours.processes()) / 1e6
-        print(f"memory of the worker after {len(STREAMS) * STREAMED:,} rows in streams: {memory:.0f} MB")
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        model = Model(keep_release(folder / "cache"))
+        ours = _serve(folder)
+        bare = server(Path(sys.executable), BARE, folder, "/")
+        with running(ours, bare):
+            os.sched_setaffinity(0, {int(CLIENT_CORE)})
+            alone = statistics.median(_measure_model(model, wines) for _ in range(ROUNDS))
+            print(f"onnxruntime alone {alone:12,.0f} rows/s")
+            print(f"{'':30s} {'rows/s':>12s} {'target':>12s} {'of onnxruntime':>15s} {'of bare uvicorn':>16s}")
+            cases = _list_cases(wines)
+            missed = [_show_case(case, ours, bare, folder, alone) for case in cases]
+            missed += [
+                _show_stream(name, form, target, ours, bare, wines, alone) for name, (form, target) in STREAMS.items()
+            ]
+            memory = max(process.memory_info().rss for process in ours.processes()) / 1e6
+            print(f"memory of the worker after {len(STREAMS) * STREAMED:,} rows in streams: {memory:.0f} MB")
+        missed.append(_show_workers(folder, cases[0]))
     return int(any(missed) or memory > MOST_MEMORY)
+
+
+def _serve(folder: Path, workers: int = 1, cores: str = SERVER_CORE) -> Service:
+    settings = {"API_WORKERS": str(workers), "PREDICTION_LOG_SHARE": "0"}
+    return server(Path(sys.executable), OURS, folder, "/readiness", settings=settings, cores=cores)
 
 
 def bare_app(answer: bytes = bytes(10**6)) -> Callable[..., object]:
@@ -121,7 +132,7 @@ def _list_cases(wines: np.ndarray) -> list[Case]:
 
 
 def _show_case(case: Case, ours: Service, bare: Service, folder: Path, alone: float) -> bool:
-    address = ours.url.removesuffix("/liveness")
+    address = ours.url.removesuffix("/readiness")
     answer = httpx.post(address + case.path, content=case.body, headers=case.headers)
     assert answer.is_success, answer.text
     pairs = [
@@ -141,7 +152,7 @@ def _run_wrk(url: str, case: Case, folder: Path) -> float:
     headers = "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in case.headers.items())
     read = f'local file = io.open("{folder}/body", "rb")\nwrk.body = file:read("*a")\nfile:close()\n'
     (folder / "post.lua").write_text(f'wrk.method = "POST"\n{read}{headers}')
-    command = ["taskset", "-c", str(CLIENT_CORE), "wrk", "-t1", "-c4", f"-d{SECONDS}", "-s", str(folder / "post.lua")]
+    command = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", "-c4", f"-d{SECONDS}", "-s", str(folder / "post.lua")]
     shown = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout
     assert "Non-2xx" not in shown and "Socket errors" not in shown, shown
     (requests,) = re.findall(r"Requests/sec:\s+([\d.]+)", shown)
@@ -222,47 +233,28 @@ def _measure_model(model: Model, wines: np.ndarray) -> float:
     """Return the rows a second of onnxruntime alone, on the server's core while the servers are idle."""
     rows = wines.astype(np.float32)
     run, name = model._session.run, model._input
-    os.sched_setaffinity(0, {SERVER_CORE})
+    os.sched_setaffinity(0, {int(SERVER_CORE)})
     start, count = time.perf_counter(), 0
     while time.perf_counter() - start < 1:
         run(None, {name: rows})
         count += len(rows)
     seconds = time.perf_counter() - start
-    os.sched_setaffinity(0, {CLIENT_CORE})
+    os.sched_setaffinity(0, {int(CLIENT_CORE)})
     return count / seconds
 
 
-def _load(release: Path) -> Model:
-    def get(key: str, limit: int) -> bytes:
-        return (release / key).read_bytes()[:limit]
-
-    pointer = read_pointer(get(CURRENT, MAX_POINTER_BYTES))
-    return load_model(dict(read_files(get, pointer, RELEASE_LIMITS)))
-
-
-@contextmanager
-def _serving(folder: Path, release: Path) -> Iterator[tuple[Service, Service]]:
-    """Run the API on a release that it has on disk, and a bare uvicorn."""
-    shutil.copytree(release, folder / "cache")
-    nowhere = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "bench", "AWS_REGION": "us-east-1"}
-    env = os.environ | nowhere | {"AWS_SECRET_ACCESS_KEY": "benchmark", "BUCKET": "bench", "STACK_HOME": str(folder)}
-    env |= {"API_CACHE": str(folder / "cache"), "API_POLL_SECONDS": "60"}
-    pin = ["taskset", "-c", str(SERVER_CORE), sys.executable, "-m"]
-    ports = [free_port(), free_port()]
-    command = [*pin, "src.api", "--port", str(ports[0])]
-    bare = [*pin, "uvicorn", "--factory", "bench.batch:bare_app", "--port", str(ports[1]), "--no-access-log"]
-    services = (
-        Service(command, f"http://127.0.0.1:{ports[0]}/liveness", folder / "api.log", env),
-        Service(bare, f"http://127.0.0.1:{ports[1]}/", folder / "bare.log", env),
-    )
-    try:
-        for service in services:
-            service.start()
-        eventually(lambda: httpx.get(services[0].url.replace("liveness", "readiness")).is_success)
-        yield services
-    finally:
-        for service in services:
-            service.stop()
+def _show_workers(folder: Path, case: Case) -> bool:
+    """Show what a second worker adds where client and both have two cores; one is measured before and after two."""
+    rates = []
+    for workers in (1, 2, 1):
+        service = _serve(folder, workers, f"{SERVER_CORE},{CLIENT_CORE}")
+        with running(service):
+            address = service.url.removesuffix("/readiness")
+            rates.append(statistics.median(_run_wrk(address + case.path, case, folder) for _ in range(ROUNDS)))
+    before, two, after = rates
+    ratio = 2 * two / (before + after)
+    print(f"two workers beside one, {case.name}, on the cores that wrk is on, too: {ratio:.2f} (target {SCALE})")
+    return ratio < SCALE
 
 
 if __name__ == "__main__":

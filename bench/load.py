@@ -87,10 +87,11 @@ def server(
     path: str = "/predict",
     cwd: Path = PROJECT,
     settings: Mapping[str, str] = MappingProxyType({}),
+    cores: str = SERVER_CORE,
 ) -> Service:
-    """Return a server on the first core; it starts from the release in ``folder``, and needs no store."""
+    """Return a server on these cores; it starts from the release in ``folder``, and needs no store."""
     port = str(free_port())
-    command = ["taskset", "-c", SERVER_CORE, str(python), *(one.replace("PORT", port) for one in arguments)]
+    command = ["taskset", "-c", cores, str(python), *(one.replace("PORT", port) for one in arguments)]
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": f"{PROJECT}:{cwd}",

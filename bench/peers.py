@@ -1,5 +1,7 @@
 """``make bench-peers``: the prediction service beside MLServer, BentoML and mlflow, which serve the same ONNX file.
 
+Also how much each of them installs, and evidently, which people would take for drift.
+
 Each is installed in an environment of its own and runs as one process that serves; what each does with a wine is the
 same: rows of float32 through onnxruntime, labels and probabilities out.
 """
@@ -16,6 +18,7 @@ from bench.load import keep_release, memory, missing, new_environment, running, 
 from src.core.wine import EXAMPLE, FEATURES
 from tests.support.services import Service
 
+EVIDENTLY = "evidently==0.7.23"
 ROW = [*EXAMPLE.values()]
 SESSION = """
 import numpy as np
@@ -130,8 +133,12 @@ def main() -> int:
     with TemporaryDirectory() as name:
         folder = Path(name)
         model = keep_release(folder / "cache")
+        pythons = {name: new_environment(folder / f"{name}-packages", *peer.packages) for name, peer in PEERS.items()}
+        pythons[EVIDENTLY] = new_environment(folder / EVIDENTLY, EVIDENTLY, "pandas<3")
+        for name, python in pythons.items():
+            print(f"{name:18}{_measure(python.parent.parent)}")
         servers = {"ours": server(Path(sys.executable), OURS, folder)}
-        servers |= {peer: _prepare(folder, peer, model) for peer in PEERS}
+        servers |= {name: _prepare(folder, name, python, model) for name, python in pythons.items() if name in PEERS}
         bodies = {"ours": json.dumps(EXAMPLE)} | {name: json.dumps(peer.body) for name, peer in PEERS.items()}
         with running(*servers.values()):
             loads = measure_in_turns({name: one.url for name, one in servers.items()}, bodies.__getitem__)
@@ -143,11 +150,17 @@ def main() -> int:
     return report([(f"beside {name}", loads["ours"].rate, loads[name].rate, 15.0, float.__ge__) for name in PEERS])
 
 
-def _prepare(folder: Path, name: str, model: bytes) -> Service:
-    """Return a peer that is installed and has its files, ready to start."""
+def _measure(environment: Path) -> str:
+    """Say how many packages an environment has, and how large they are without byte code."""
+    files = [path for path in environment.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    packages = [path for path in files if path.parent.suffix == ".dist-info" and path.name == "METADATA"]
+    return f"{len(packages)} packages, {sum(path.stat().st_size for path in files) / 1e6:.0f} MB"
+
+
+def _prepare(folder: Path, name: str, python: Path, model: bytes) -> Service:
+    """Return a peer that has its files, ready to start."""
     peer, place = PEERS[name], folder / name
     place.mkdir()
-    python = new_environment(folder / f"{name}-packages", *peer.packages)
     service = server(python, [*peer.arguments], folder, peer.path, place, {"HOME": str(place), **dict(peer.settings)})
     port = service.url.split(":")[2].split("/")[0]
     (place / "model.onnx").write_bytes(model)

@@ -74,12 +74,17 @@ class Telemetry(Collector):
 
     def count(self, live: LiveRelease, labels: np.ndarray, values: np.ndarray) -> None:
         """Count rows that were predicted: labels (rows,) for values (rows, features)."""
-        for label, number in zip(*np.unique(labels, return_counts=True), strict=True):
-            self._counters.add((PREDICTIONS, live.id, int(label)), int(number))
+        classes = live.release.provenance.classes
+        numbers = np.bincount(np.searchsorted(classes, labels), minlength=len(classes))
+        for label, number in zip(classes, numbers.tolist(), strict=True):
+            if number:
+                self._counters.add((PREDICTIONS, live.id, label), number)
         lowest, highest = np.array(live.ranges, values.dtype).T
-        outside = ((values < lowest) | (values > highest)).sum(axis=0)
-        for number in outside.nonzero()[0]:
-            self._counters.add((UNUSUAL, FEATURES[number].field), int(outside[number]))
+        outside = (values < lowest) | (values > highest)
+        if np.count_nonzero(outside):  # few batches hold one, and to count them by feature takes as long again
+            for feature, number in zip(FEATURES, outside.sum(axis=0).tolist(), strict=True):
+                if number:
+                    self._counters.add((UNUSUAL, feature.field), number)
 
     def count_row(self, release: str, label: int, unusual: Sequence[int]) -> None:
         """Count one row, of which the features at these places are outside what training saw."""
