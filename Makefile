@@ -130,7 +130,7 @@ bench-changes: $(INSTALLED)  ## Check each of 100,000 answers while the champion
 chaos: $(INSTALLED) $(TOOLS)  ## Count what faults at random moments do to a stack of its own; ROUNDS=0.1 does a tenth
 	@ROUNDS="$(or $(ROUNDS),1)" ONLY="$(ONLY)" $(PYTHON) -m bench.chaos
 
-bench-peers: $(INSTALLED)  ## Compare its speed with that of MLServer, installed for the purpose
+bench-peers: $(INSTALLED)  ## Compare its speed with that of MLServer, BentoML and mlflow, installed for the purpose
 	@$(PYTHON) -m bench.peers
 
 bench-page: $(INSTALLED) $(TOOLS)  ## Measure how soon the page is drawn, and answers a change, in Chromium
