@@ -5,9 +5,10 @@ import os
 import pickle
 import secrets
 import shutil
+import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,14 @@ def no_bucket_but_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterato
         key = once_a_run(tmp_path_factory, "signing-key", lambda: make_signing_key().encode()).decode()
         monkeypatch.setenv("SIGNING_KEY", key)
         monkeypatch.setenv("TRUSTED_KEYS", public_half(key))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_ssl_context() -> Iterator[None]:
+    """Make one for all calls: httpx makes one each time, in 50 ms of the processor, though all here is plain HTTP."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
         yield
 
 
