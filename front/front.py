@@ -1,5 +1,6 @@
 """The page: ``streamlit run ./front/front.py``. It talks to the API over HTTP and to nothing else."""
 
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,9 @@ STYLE = Path(__file__).with_name("style.css")
 ICON = "🍷"
 SIDEBAR = 230  # pixels
 POLL = 2.0  # seconds between two looks at the API's health, and at which release serves
+# Seconds after a change in which what it replaced may stay on the page, where a look comes before Streamlit has sent the
+# change: of the end of one fragment's run, which is not sent yet, it makes that of a run that was broken off.
+UNSENT = 0.5
 VIEWS = {
     "predict": (predict.show, ":material/tune:"),
     "many": (many.show, ":material/table_rows:"),
@@ -66,6 +70,8 @@ def find_release() -> dict[str, Any]:
 @st.fragment(run_every=POLL)
 def show_state(drawn: str | None) -> None:
     """Show the API's health and release; draw the whole page anew for another release, and after a problem."""
+    if time.monotonic() - st.session_state.pop(predict.DRAWN, 0.0) < UNSENT:
+        st.rerun(scope="app")
     try:
         health = ask("GET", "/healthcheck")
         release = read_release() if health["release"] else {}

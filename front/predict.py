@@ -1,5 +1,6 @@
 """Predict: one wine, its grade, why, and what would change it."""
 
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import wine
 from api import ApiProblem, ask, read_release, show_problem
 from words import say, say_term
 
+DRAWN = "drawn"  # in the session: when a change was drawn
 EXAMPLES = {
     "median": ":material/adjust:",
     "best": ":material/star:",
@@ -47,6 +49,7 @@ def _draw(release: Mapping[str, Any], profile: Mapping[str, list[float]]) -> Non
     if found:
         with lower:
             _draw_more(found, release)
+    st.session_state[DRAWN] = time.monotonic()
 
 
 def _draw_head(features: list[wine.Feature]) -> None:
