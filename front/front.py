@@ -18,8 +18,8 @@ STYLE = Path(__file__).with_name("style.css")
 ICON = "🍷"
 SIDEBAR = 230  # pixels
 POLL = 2.0  # seconds between two looks at the API's health, and at which release serves
-# Seconds after a change in which what it replaced may stay on the page, where a look comes before Streamlit has sent the
-# change: of the end of one fragment's run, which is not sent yet, it makes that of a run that was broken off.
+# Seconds after a change in which what it replaced may stay on the page, if a look comes before Streamlit has sent the
+# change: the end of one fragment's run that is not sent yet becomes that of a run that was broken off.
 UNSENT = 0.5
 VIEWS = {
     "predict": (predict.show, ":material/tune:"),
