@@ -18,7 +18,19 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from bench.load import CLIENT_CORE, Load, keep_release, measure, memory, missing, new_environment, running, server
+from bench.load import (
+    API_PACKAGES,
+    CLIENT_CORE,
+    Load,
+    keep_release,
+    measure,
+    measure_packages,
+    memory,
+    missing,
+    new_environment,
+    running,
+    server,
+)
 from src.core.wine import EXAMPLE
 from src.storage.bucket import Bucket
 from tests.support.services import Service, gateway
@@ -39,9 +51,8 @@ def main() -> int:
     with TemporaryDirectory() as name:
         folder = Path(name)
         keep_release(folder / "cache")
-        requirements = ["--no-build", "-r", "requirements/api.in", "-c", "requirements.txt"]
-        python = new_environment(folder / "api", *requirements)
-        size = sum(path.stat().st_size for path in (folder / "api").rglob("*") if path.is_file()) / 1e6
+        python = new_environment(folder / "api", *API_PACKAGES)
+        _, size = measure_packages(python)
         ours = server(python, OURS, folder)
         store = _store(folder)
         logging = server(python, OURS, folder, settings={"AWS_ENDPOINT_URL_S3": store.url, **LOGGING})

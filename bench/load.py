@@ -28,6 +28,7 @@ from src.storage.bucket import content_key
 from tests.support.services import Service, free_port
 
 SERVER_CORE, CLIENT_CORE = "0", "1"
+API_PACKAGES = ("--no-build", "-r", "requirements/api.in", "-c", "requirements.txt")
 SCRIPT = """wrk.method, wrk.body = "POST", [=[{body}]=]
 wrk.headers["content-type"] = "application/json"
 done = function(summary, latency)
@@ -170,6 +171,13 @@ def new_environment(folder: Path, *arguments: str) -> Path:
     python = folder / "bin" / "python"
     subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *arguments], check=True)
     return python
+
+
+def measure_packages(python: Path) -> tuple[int, float]:
+    """Return how many packages the environment of this Python has, and their megabytes without byte code."""
+    files = [path for path in python.parent.parent.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    packages = sum(path.parent.suffix == ".dist-info" and path.name == "METADATA" for path in files)
+    return packages, sum(path.stat().st_size for path in files) / 1e6
 
 
 def _keep(cache: Path, content: bytes, suffix: str = "") -> str:

@@ -1,6 +1,6 @@
 """``make bench-peers``: the prediction service beside MLServer, BentoML and mlflow, which serve the same ONNX file.
 
-Also how much each of them installs, and evidently, which people would take for drift.
+It also counts what each installs, and what the drift library evidently installs.
 
 Each is installed in an environment of its own and runs as one process that serves; what each does with a wine is the
 same: rows of float32 through onnxruntime, labels and probabilities out.
@@ -14,11 +14,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.api import OURS, measure_in_turns, report
-from bench.load import keep_release, memory, missing, new_environment, running, server
+from bench.load import (
+    API_PACKAGES,
+    keep_release,
+    measure_packages,
+    memory,
+    missing,
+    new_environment,
+    running,
+    server,
+)
 from src.core.wine import EXAMPLE, FEATURES
 from tests.support.services import Service
 
-EVIDENTLY = "evidently==0.7.23"
+EVIDENTLY, DRIFT = "evidently", ("evidently==0.7.23", "pandas<3")
 ROW = [*EXAMPLE.values()]
 SESSION = """
 import numpy as np
@@ -48,7 +57,8 @@ PEERS = {
     "MLServer": Peer(
         ("mlserver==1.7.1", "onnxruntime", "numpy", "setuptools<81"),
         {
-            "settings.json": '{"http_port": PORT, "grpc_port": 0, "metrics_port": 0, "parallel_workers": 0}',
+            "settings.json": '{"http_port": PORT, "grpc_port": 0, "metrics_port": 0, '
+            '"parallel_workers": 0, "debug": false}',
             "model-settings.json": '{"name": "wine", "implementation": "runtime.Wine"}',
             "runtime.py": SESSION
             + """
@@ -133,11 +143,12 @@ def main() -> int:
     with TemporaryDirectory() as name:
         folder = Path(name)
         model = keep_release(folder / "cache")
-        pythons = {name: new_environment(folder / f"{name}-packages", *peer.packages) for name, peer in PEERS.items()}
-        pythons[EVIDENTLY] = new_environment(folder / EVIDENTLY, EVIDENTLY, "pandas<3")
+        packages = {"ours": API_PACKAGES} | {name: peer.packages for name, peer in PEERS.items()} | {EVIDENTLY: DRIFT}
+        pythons = {name: new_environment(folder / f"{name}-packages", *what) for name, what in packages.items()}
         for name, python in pythons.items():
-            print(f"{name:18}{_measure(python.parent.parent)}")
-        servers = {"ours": server(Path(sys.executable), OURS, folder)}
+            count, megabytes = measure_packages(python)
+            print(f"{name:10}{count} packages, {megabytes:.0f} MB")
+        servers = {"ours": server(pythons["ours"], OURS, folder)}
         servers |= {name: _prepare(folder, name, python, model) for name, python in pythons.items() if name in PEERS}
         bodies = {"ours": json.dumps(EXAMPLE)} | {name: json.dumps(peer.body) for name, peer in PEERS.items()}
         with running(*servers.values()):
@@ -148,13 +159,6 @@ def main() -> int:
         print(f"{name:10}{load.rate:9,.0f} requests/s, {told}")
     print(f"\n{'':26}{'ours':>10}{'limit':>10}{'ratio':>8}  target")
     return report([(f"beside {name}", loads["ours"].rate, loads[name].rate, 15.0, float.__ge__) for name in PEERS])
-
-
-def _measure(environment: Path) -> str:
-    """Say how many packages an environment has, and how large they are without byte code."""
-    files = [path for path in environment.rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    packages = [path for path in files if path.parent.suffix == ".dist-info" and path.name == "METADATA"]
-    return f"{len(packages)} packages, {sum(path.stat().st_size for path in files) / 1e6:.0f} MB"
 
 
 def _prepare(folder: Path, name: str, python: Path, model: bytes) -> Service:

@@ -18,8 +18,8 @@ STYLE = Path(__file__).with_name("style.css")
 ICON = "🍷"
 SIDEBAR = 230  # pixels
 POLL = 2.0  # seconds between two looks at the API's health, and at which release serves
-# Seconds after a change in which what it replaced may stay on the page, if a look comes before Streamlit has sent the
-# change: the end of one fragment's run that is not sent yet becomes that of a run that was broken off.
+# Seconds after a change in which the whole page is drawn anew: where Streamlit has not sent the change's end yet when
+# another fragment begins, it sends that the change was broken off, and then what the change replaced stays on the page.
 UNSENT = 0.5
 VIEWS = {
     "predict": (predict.show, ":material/tune:"),

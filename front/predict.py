@@ -33,6 +33,7 @@ def show() -> None:
     profile = _read_quantiles(release["id"])
     inputs.show_distributions(release["features"], profile)
     _draw(release, profile)
+    st.session_state.pop(DRAWN, None)  # where the whole page is drawn, nothing of before stays
 
 
 @st.fragment

@@ -388,7 +388,7 @@ def _answers(url: str) -> bool | None:
 
 @cache
 def _http() -> httpx.Client:
-    """Return one client for all: to make one reads the world's certificates, in 50 ms of the processor."""
+    """Return one client for all: to make one loads all CA certificates, in 50 ms of the processor."""
     return httpx.Client(timeout=5)
 
 

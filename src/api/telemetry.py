@@ -74,10 +74,8 @@ class Telemetry(Collector):
 
     def count(self, live: LiveRelease, labels: np.ndarray, values: np.ndarray) -> None:
         """Count rows that were predicted: labels (rows,) for values (rows, features)."""
-        classes = live.release.provenance.classes
-        numbers = np.bincount(np.searchsorted(classes, labels), minlength=len(classes))
-        for label, number in zip(classes, numbers.tolist(), strict=True):
-            if number:
+        for label in live.release.provenance.classes:
+            if number := int(np.count_nonzero(labels == label)):
                 self._counters.add((PREDICTIONS, live.id, label), number)
         lowest, highest = np.array(live.ranges, values.dtype).T
         outside = (values < lowest) | (values > highest)

@@ -348,7 +348,7 @@ def test_the_commands_of_the_readme_work(stack: Stack) -> None:
 
 def test_runs_with_other_parameters_print_what_the_readme_says(stack: Stack) -> None:
     started, chance, better = blocks("README.md", "text")
-    assert shows("…".join(started.splitlines()[1:]), stack.output, same_figures=False)
+    assert shows("\n…\n".join(started.splitlines()[1:]), stack.output, same_figures=False)
     worse, configured = (line.split()[4] for line in stack.registry("history").splitlines()[:2])
     stack.registry("promote", configured)
     set_c(stack.checkout, 0.3)

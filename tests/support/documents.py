@@ -24,4 +24,4 @@ def shows(block: str, printed: str, same_figures: bool = True) -> bool:
     block, printed = (" ".join(text.split()) for text in (block, printed))
     if not same_figures:
         block, printed = (FIGURE.sub("0", text) for text in (block, printed))
-    return re.search(".*?".join(map(re.escape, block.split("…"))), printed) is not None
+    return re.search(".*?".join(re.escape(part.strip()) for part in block.split("…")), printed) is not None

@@ -133,9 +133,10 @@ class Service(Program):
 
 
 def gateway(folder: Path, access_key: str, secret_key: str) -> Service:
-    """Return an object store: the MinIO gateway of JuiceFS, as ``make up`` runs it.
+    """Return an object store: the MinIO gateway of JuiceFS, which ``make up`` runs.
 
-    But its metadata are in BadgerDB, which takes a third of SQLite's time and may lose the last writes with the power.
+    There its metadata are in SQLite. Here they are in BadgerDB, which takes a third of the time, and may lose the last
+    writes when the power fails.
     """
     juicefs = [str(BIN / "juicefs"), "--no-agent"]
     meta = f"badger://{folder}/meta"

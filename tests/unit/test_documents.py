@@ -8,7 +8,7 @@ import pytest
 
 from local import reference
 from src.config import PROJECT
-from tests.support.documents import blocks
+from tests.support.documents import blocks, shows
 
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("kubernetes/*.md")])
 
@@ -29,6 +29,31 @@ def test_the_russian_readme_has_commands_of_the_english_one_alone() -> None:
 def test_no_link_is_dead(document: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
     assert [link for link in links if not (document.parent / unquote(link)).exists()] == []
+
+
+SHOWN = """[  22 s] Airflow: ready on http://127.0.0.1:8080
+           … five tasks …
+Release    f937ab93903c  (Accuracy 0.613, …)
+"""
+PRINTED = """[ 9 s] Airflow: ready on http://127.0.0.1:8080
+[ 9 s] train_model success
+Release ba1c75817af9 (Accuracy 0.6,
+ROC_AUC 0.8)
+"""
+
+
+@pytest.mark.parametrize(
+    ("printed", "same_figures", "is_shown"),
+    [
+        (SHOWN.replace("… five tasks …", "train_model"), True, True),
+        (PRINTED, False, True),
+        (PRINTED, True, False),
+        (PRINTED.replace("ready", "starting"), False, False),
+        (PRINTED.partition("Release")[0], False, False),
+    ],
+)
+def test_a_block_stands_for_what_was_printed(printed: str, same_figures: bool, is_shown: bool) -> None:
+    assert shows(SHOWN, printed, same_figures) is is_shown
 
 
 def test_the_reference_is_made_from_the_code() -> None:
