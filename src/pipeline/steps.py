@@ -247,8 +247,8 @@ def _compare(registry: Registry, tested: Pointer, split: Split) -> Comparison:
     faults = Faults()
     replayed = replay_traffic(registry.bucket, mine, theirs, REPLAY_RULE, faults)
     for fault in faults.told:
-        log.warning("not replayed: %s", fault)
-    log.info("replay: %s", replayed.to_text() if replayed else "no traffic was logged")
+        log.warning("not replayed: %s", fault, stacklevel=2)  # told by the step, as all that it does
+    log.info("replay: %s", replayed.to_text() if replayed else "no traffic was logged", stacklevel=2)
     comparison = replace(comparison, replay=replayed.list_figures() if replayed else {})
     veto = gate.find_veto(registry, comparison, replayed, REPLAY_RULE)
     return replace(comparison, **asdict(veto)) if veto else comparison
