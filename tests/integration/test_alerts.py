@@ -2,14 +2,17 @@
 
 import json
 import logging
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tests.support.documents import blocks
 from typing import Any
 
 import pytest
+from apprise import Apprise
 
 from src import alerts
 from src.config import ALERT_RULE
@@ -34,6 +37,13 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 
 def raise_drift() -> None:
     alerts.raise_alert(alerts.DRIFT, "alcohol drifts: PSI 0.31", SINCE, "python -m src.monitoring run")
+
+
+def test_the_documented_addresses_are_ones_that_apprise_knows() -> None:
+    line, *_ = blocks("docs/alerts.md", "")
+    command = ["sh", "-e", "-c", f'{line}printf %s "$ALERT_URLS"']
+    addresses = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split(",")
+    assert [type(Apprise.instantiate(address)).__name__ for address in addresses] == ["NotifyEmail", "NotifyJSON"]
 
 
 def test_a_problem_is_told_once_and_once_more_when_it_is_over(bucket: Bucket, receiver: Webhook) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from tests.support.documents import blocks, shows
 from typing import Any
 
 import httpx
@@ -163,6 +164,8 @@ def test_bytes_that_no_retry_can_repair_fail_at_once_by_one_clear_line(
     assert told["title"] == "wine: run of wine_quality"
     assert "of wine_quality failed in pull_data; its log: http" in told["message"]
     assert told["message"].endswith("run: airflow dags trigger wine_quality")
+    printed = f"{told['title']}\n{told['message']}".replace("manual__", "scheduled__").replace("localhost", "127.0.0.1")
+    assert shows(blocks("docs/alerts.md", "")[1], printed, same_figures=False), printed
     bucket.put(key, table)
     done, log = run_dag(airflow)
     assert done["state"] == "success", log

@@ -17,6 +17,7 @@ from src.registry import Registry
 from src.storage.bucket import Bucket
 from tests.conftest import committed_data
 from tests.support import traffic
+from tests.support.documents import blocks
 from tests.support.gitlab import Project
 from tests.support.throwaway import Checkout, throwaway_checkout
 
@@ -111,11 +112,13 @@ def test_the_log_shows_each_version_and_who_accepted_what(bucket: Bucket, checko
 def test_a_checkout_of_an_older_version_pulls_without_a_question(
     bucket: Bucket, checkout: Checkout, new_csv: Path, data_in_bucket: Pointer
 ) -> None:
-    Project(checkout).commit()
+    project = Project(checkout)
+    project.commit()
     publish(checkout, new_csv)
-    Project(checkout).git("checkout", "data.dvc")
-    done = checkout.make("check-data")
-    assert done.returncode == 0, done.stdout
+    project.git("commit", "--quiet", "--all", "--message", "A new table")
+    *_, block = blocks("docs/data.md", "text")
+    assert block.startswith("git checkout HEAD~1 data.dvc\n")
+    subprocess.run(["sh", "-e", "-c", block], cwd=checkout.folder, check=True)
     assert (checkout.folder / "data" / "winequality-red.csv").stat().st_size == data_in_bucket.size
 
 
@@ -146,7 +149,9 @@ def test_labelled_wines_are_added_once_with_who_told_it_and_when(
     traffic.label(bucket, logged, asked)
     bucket.put("labels/date=2026-01-01/broken.jsonl", b"no label\n")
     bucket.put("labels/date=someday/broken.jsonl", b"no label\n")
-    command = [sys.executable, "-m", "src.publish_data", "", "--from", "labels"]
+    *_, block, _ = blocks("docs/data.md", "text")
+    assert block == "make data FROM=labels\n"
+    command = ["sh", "-e", "-c", block]
     done = subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "5 labelled wines are new to the table" in done.stdout
@@ -157,4 +162,4 @@ def test_labelled_wines_are_added_once_with_who_told_it_and_when(
     now = dataset.read(checkout.folder / "data" / "winequality-red.csv")
     pd.testing.assert_frame_equal(now, pd.concat([table, fresh], ignore_index=True))
     again = subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True, check=False)
-    assert again.returncode == 1 and f"none of {len(asked)} labelled wines is new to the table" in again.stderr
+    assert again.returncode != 0 and f"none of {len(asked)} labelled wines is new to the table" in again.stderr
