@@ -27,6 +27,7 @@ from src.search.trials import Result
 from src.storage.bucket import Bucket
 from tests.integration.test_api_follows import get, predict, serves, uvicorn
 from tests.integration.test_hostile_bucket import forge_release
+from tests.support.documents import blocks
 from tests.support.services import eventually
 
 OLD = PROJECT / "tests" / "support" / "old_release"
@@ -112,7 +113,8 @@ def test_the_api_serves_an_old_release_that_a_person_signed_and_rejects_what_new
         assert (rejected["release"], rejected["reason"].startswith(told)) == (old.id, True)
         assert get(api, "/readiness").status_code == 503
         before = Registry(bucket).history()
-        done = run("src.registry", "sign", old.md5)
+        command, _ = blocks("docs/signing.md", "sh")
+        done = run(*command.replace("MD5", old.md5).split()[2:])
         assert (done.returncode, done.stderr) == (0, "")
         digests = {name: hashlib.sha256(file).hexdigest() for name, file in bucket.read_files(old)}
         assert dict(line.split()[::-1] for line in done.stdout.splitlines()[1:]) == digests

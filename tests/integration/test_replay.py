@@ -24,6 +24,7 @@ from src.storage.bucket import Bucket
 from src.storage.prediction_log import Faults
 from tests.conftest import committed_data
 from tests.support import traffic
+from tests.support.documents import blocks
 from tests.support.webhook import webhook
 
 
@@ -205,14 +206,20 @@ def test_the_command_replays_a_release_on_as_many_days_as_it_is_told(
 ) -> None:
     champion, now = registry.load(trained[0]), time.time_ns()
     for back in (0, 2):
-        traffic.send(registry.bucket, traffic.answer(champion, trained[0].id, wines, now - back * 86_400 * 10**9))
+        answered = traffic.answer(champion, trained[0].id, wines, now - back * 86_400 * 10**9)
+        traffic.send(registry.bucket, answered)
+        traffic.label(registry.bucket, answered, wines)
     broken = f"predictions/date={today()}/hour=00/broken.jsonl.gz"
     registry.bucket.put(broken, b"")
+    (shown,) = blocks("docs/monitoring.md", "console")
+    asked, _, told = shown.partition("\n")
+    assert asked == f"$ .venv/bin/python -m src.monitoring replay {worse[0].id[:5]}"
     for days, rows in ((1, len(wines)), (3, 2 * len(wines))):
-        command = [sys.executable, "-m", "src.monitoring", "replay", worse[0].id[:5], "--days", str(days)]
+        command = [sys.executable, *asked.split()[2:], "--days", str(days)]
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(f"of {rows} logged wines"), done.stdout
+        assert (done.stdout == told) is (days == 1), done.stdout
         assert done.stderr == f"monitoring: not replayed: {broken}: the file is empty\n"
 
 
