@@ -56,6 +56,18 @@ def test_a_block_stands_for_what_was_printed(printed: str, same_figures: bool, i
     assert shows(SHOWN, printed, same_figures) is is_shown
 
 
+def test_the_map_of_the_code_names_what_is_there() -> None:
+    (tree,) = blocks("docs/architecture.md", "text")
+    names = re.findall(r"[\w-]+(?=/)|[\w-]+\.(?:py|yaml|dvc|toml|txt)\b", tree)
+    there = {
+        part
+        for path in [PROJECT, *PROJECT.glob("[!.]*/**/")]
+        for part in [path.name, *(one.name for one in path.iterdir())]
+    }
+    assert len(names) > 40
+    assert set(names) <= there
+
+
 def test_the_reference_is_made_from_the_code() -> None:
     assert reference.DOCS.read_text() == reference.render(), "run: make env-example"
     routes, metrics, targets = (list(rows()) for rows in TABLES)
