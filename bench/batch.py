@@ -17,7 +17,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from tempfile import TemporaryDirectory
 import httpx
 import numpy as np
 import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bench.api import OURS
 from bench.load import CLIENT_CORE, SERVER_CORE, keep_release, missing, running, server
@@ -88,28 +88,28 @@ def _serve(folder: Path, workers: int = 1, cores: str = SERVER_CORE) -> Service:
     return server(Path(sys.executable), OURS, folder, "/readiness", settings=settings, cores=cores)
 
 
-def bare_app(answer: bytes = bytes(10**6)) -> Callable[..., object]:
+def bare_app(answer: bytes = bytes(10**6)) -> ASGIApp:
     """Return an app that receives a body, and sends so many bytes back as the query says: for each part, or in all."""
 
-    async def app(scope: dict[str, object], receive: Callable[..., object], send: Callable[..., object]) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        size = int(bytes(scope["query_string"] or b"2"))  # type: ignore[call-overload]
+        size = int(scope["query_string"] or b"2")
         is_stream = scope["path"] == "/stream"
         started = False
         while True:
-            message: dict[str, object] = await receive()  # type: ignore[misc]
+            message = await receive()
             more = bool(message.get("more_body"))
             if not started and (is_stream or not more):
                 length = [] if is_stream else [(b"content-length", b"%d" % size)]
-                await send({"type": "http.response.start", "status": 200, "headers": length})  # type: ignore[misc]
+                await send({"type": "http.response.start", "status": 200, "headers": length})
                 started = True
             if is_stream and more:
-                part = answer[: len(message["body"]) * size // 1000]  # type: ignore[arg-type]
-                await send({"type": "http.response.body", "body": part, "more_body": True})  # type: ignore[misc]
+                part = answer[: len(message["body"]) * size // 1000]
+                await send({"type": "http.response.body", "body": part, "more_body": True})
             if not more:
                 part = b"" if is_stream else answer[:size]
-                await send({"type": "http.response.body", "body": part})  # type: ignore[misc]
+                await send({"type": "http.response.body", "body": part})
                 return
 
     return app

@@ -9,8 +9,8 @@ import os
 import re
 import signal
 import subprocess
-import tarfile
 import sys
+import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
