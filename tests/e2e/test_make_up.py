@@ -24,7 +24,7 @@ import pytest
 
 from local.airflow_client import Airflow, RunError
 from local.env import read_env
-from src.config import MODEL, PARAMETERS, SPLIT
+from src.config import MODEL, PARAMETERS, PROJECT, SPLIT
 from src.core import dataset, models
 from src.core.wine import EXAMPLE, TARGET
 from src.errors import StoreError
@@ -149,7 +149,8 @@ def test_status_shows_every_part_within_its_memory(stack: Stack, monkeypatch: py
     done = stack.checkout.make("status")
     assert done.returncode == 0, done.stdout
     (mebibytes,) = re.findall(r"memory \(PSS\) +(\d+) MiB", done.stdout)
-    assert 500 < int(mebibytes) < 3 * 1024
+    (gigabytes,) = re.findall(r"([\d.]+) GB of memory", (PROJECT / "README.md").read_text())
+    assert 0.5 < int(mebibytes) * 2**20 / 1e9 / float(gigabytes) < 1.2
 
 
 def test_the_api_and_the_page_hold_no_secret_of_another(stack: Stack) -> None:
