@@ -119,17 +119,16 @@ class Service(Program):
         self.url = url
 
     def start(self) -> None:
-        """Run the command and wait until it answers."""
+        """Run the command and wait until it answers; a 5xx, such as Prometheus gives as it opens its data, is none."""
         self.begin()
         eventually(self._answers)
 
     def _answers(self) -> bool:
         self.check()
         try:
-            httpx.get(self.url, timeout=2)
+            return not httpx.get(self.url, timeout=2).is_server_error
         except httpx.HTTPError:
             return False
-        return True
 
 
 def gateway(folder: Path, access_key: str, secret_key: str) -> Service:
