@@ -230,10 +230,8 @@ class Champion:
         return None
 
     def _find_kept(self, pointer: Pointer) -> LiveRelease | None:
-        """Load a release that another worker of this machine has tried, and keeps on the disk that they share."""
+        """Load a release that is kept on disk: a worker of this machine has tried it, before or just now."""
         try:
-            if read_pointer(self._read_cached(CURRENT, MAX_POINTER_BYTES)).md5 != pointer.md5:
-                return None
             files, objects = self._fetch(self._read_cached, pointer)
             live = LiveRelease.load(pointer, files)
         except StackError:

@@ -98,9 +98,12 @@ def test_a_roll_back_is_followed(bucket: Bucket, trained: list[Pointer], api: Se
     promote(bucket, trained[0])
     promote(bucket, trained[1])
     eventually(lambda: serves(api, trained[1]))
+    (process,) = api.processes()
+    tried = process.cpu_times().children_user
     Registry(bucket).rollback(None, "test")
     eventually(lambda: serves(api, trained[0]))
     assert get(api, "/release").json()["meta"]["promotion"]["kind"] == "rollback"
+    assert process.cpu_times().children_user == tried > 0, "it is kept on disk, and was tried before"
 
 
 def test_a_release_with_altered_bytes_is_rejected_and_the_old_one_serves(
