@@ -14,6 +14,7 @@ from src.core.prediction_record import ANSWER
 from src.core.wine import FEATURES
 
 CONTINUES = 0xFFFFFFFF
+HEAD = 8  # bytes: a mark, and the length of the metadata
 MOST_METADATA = 2**20
 NUMBERS = frozenset("cCsSiIlLfg")  # as Arrow spells them: whole numbers, float32 and float64
 
@@ -24,7 +25,8 @@ class ArrowReader:
     def __init__(self, most: int) -> None:
         """Expect a schema; no batch may have more than ``most`` bytes."""
         self._most = most
-        self._rest = bytearray()
+        self._rest: list[bytes] = []  # parts of a message that is not complete
+        self._size, self._needed = 0, 0  # bytes of them, and those without which nothing can be done
         self._schema: bytes | None = None
         self._is_over = False
         self._row = 0
@@ -36,38 +38,45 @@ class ArrowReader:
             RowError: names rows and columns; the rows before were yielded.
 
         """
-        self._rest += part
-        while not self._is_over and (size := self._next_size()):
-            message = bytes(self._rest[:size])
-            del self._rest[:size]
+        if self._is_over:
+            return
+        self._rest.append(part)
+        self._size += len(part)
+        if self._size < self._needed:
+            return
+        content = memoryview(b"".join(self._rest))
+        while (size := self._next_size(content)) <= len(content) and not self._is_over:
+            message, content = content[:size], content[size:]
             if self._schema is None:
-                self._schema = message
-                self._parse(message)
+                self._schema = bytes(message)
+                self._parse(self._schema)
             else:
-                yield from self._check(self._parse(self._schema + message))
+                yield from self._check(self._parse(b"".join((self._schema, message))))
+        self._rest, self._size = [bytes(content)], len(content)
 
     def end(self) -> Iterator[np.ndarray]:
         """Yield nothing; raises as :meth:`read` does where the body ends within a message."""
-        if self._schema is None or (self._rest and not self._is_over):
+        if self._schema is None or (self._size and not self._is_over):
             raise RowError("the Arrow stream ends in the middle of a message")
         yield from ()
 
-    def _next_size(self) -> int:
-        """Return the size of the next message; 0 where it is not complete yet."""
-        if len(self._rest) < 8:
-            return 0
-        mark, length = struct.unpack_from("<II", self._rest)
-        if mark != CONTINUES or length > MOST_METADATA:
-            raise RowError("the body is not an Arrow IPC stream")
-        if length == 0:
-            self._is_over = True
-            return 0
-        if len(self._rest) < 8 + length:
-            return 0
-        body = _body_length(self._rest[8 : 8 + length])
-        if not 0 <= body <= self._most:
-            raise RowError(f"a record batch has {body:,} bytes, expected {self._most:,} at most: send smaller batches")
-        return 8 + length + body if len(self._rest) >= 8 + length + body else 0
+    def _next_size(self, content: memoryview) -> int:
+        """Return the size of the next message; where too little has come to know it, more than has come."""
+        self._needed = HEAD
+        if len(content) >= HEAD:
+            mark, length = struct.unpack_from("<II", content)
+            if mark != CONTINUES or length > MOST_METADATA:
+                raise RowError("the body is not an Arrow IPC stream")
+            self._is_over = length == 0
+            self._needed = HEAD + length
+            if length and len(content) >= self._needed:
+                body = _body_length(content[HEAD : self._needed])
+                if not 0 <= body <= self._most:
+                    raise RowError(
+                        f"a record batch has {body:,} bytes, expected {self._most:,} at most: send smaller batches"
+                    )
+                self._needed += body
+        return self._needed
 
     def _parse(self, messages: bytes) -> list[np.ndarray]:
         """Return the values of the batches in a stream."""
@@ -135,7 +144,7 @@ class ArrowWriter:
         return taken
 
 
-def _body_length(metadata: bytearray) -> int:
+def _body_length(metadata: memoryview) -> int:
     """Return how many bytes follow a message's metadata, a flatbuffer whose fourth field says so."""
     try:
         (root,) = struct.unpack_from("<I", metadata)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,19 @@ def test_wherever_a_body_is_cut_its_rows_are_the_same(wines: np.ndarray, size: i
             blocks += list(reader.read(body[start : start + size]))
         blocks += list(reader.end())
         assert np.concatenate(blocks) == pytest.approx(wines, rel=1e-6)
+
+
+def test_what_follows_the_end_of_an_arrow_stream_is_neither_read_nor_kept(wines: np.ndarray) -> None:
+    reader, body = ArrowReader(10**6), to_arrow(wines, 30)
+    assert sum(map(len, reader.read(body))) == len(wines)
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            assert [*reader.read(bytes(2**20) + body)] == []
+        assert [*reader.end()] == []
+        assert tracemalloc.get_traced_memory()[0] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_rows_before_a_fault_are_given() -> None:
