@@ -73,9 +73,10 @@ class CsvReader:
         self._line = 2
 
     def _read_block(self, block: bytes) -> Iterator[np.ndarray]:
-        count = block.count(b"\n")
+        between = block.translate(None, NUMBERS)
+        count = len(between) // self._width
         numbers = None
-        if block.translate(None, NUMBERS) == (self._separator * (self._width - 1) + b"\n") * count:
+        if between == (self._separator * (self._width - 1) + b"\n") * count:
             numbers = self._parse(block)
         if numbers is None:
             yield from self._read_lines(block)
@@ -118,7 +119,7 @@ class CsvReader:
         return f"line {self._line}: {TARGET}: {wrong[0][:50]!r} is not a number" if wrong else None
 
     def _check(self, table: np.ndarray, lines: Sequence[int], fault: str | None) -> Iterator[np.ndarray]:
-        values = to_float32(table[:, self._order])
+        values = to_float32(table if self._order == [*range(self._width)] else table[:, self._order])
         told = [(row, f"line {lines[row]}: {field}: {message}") for row, field, message in list_faults(values)]
         good = values[: told[0][0]] if told else values
         if len(good):
