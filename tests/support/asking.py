@@ -1,47 +1,76 @@
-"""Many connections that ask for predictions without a pause, and keep each answer with the time that it took."""
+"""Many connections that ask for predictions without a pause, and keep each answer with the time that it took.
+
+They are a process of their own, so that nothing else that a test does shows in the times.
+"""
 
 import asyncio
 import json
-import sys
+import multiprocessing
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
+from multiprocessing.connection import Connection
 from typing import Any
+
+PAUSE = 0.02  # seconds between two times that the test hears of what came
+
+Answer = tuple[int, bytes | Exception, float]
 
 
 @dataclass
 class Asking:
     """What came so far: the row that was asked for, the answer (or what failed), and the seconds until it was there."""
 
-    answers: list[tuple[int, bytes | Exception, float]] = field(default_factory=list)
-    is_over: threading.Event = field(default_factory=threading.Event)
+    answers: list[Answer] = field(default_factory=list)
 
     def wait(self, number: int) -> None:
         """Wait until so many more answers are there."""
         end, deadline = len(self.answers) + number, time.monotonic() + 300
         while len(self.answers) < end:
             assert time.monotonic() < deadline, f"{len(self.answers)} of {end} answers"
-            time.sleep(0.01)
+            time.sleep(PAUSE)
 
     def p99(self, start: int = 0) -> float:
         """Return the milliseconds within which 99 of 100 answers came, from the one numbered ``start`` on."""
         seconds = sorted(one[2] for one in self.answers[start:])
         return seconds[len(seconds) * 99 // 100] * 1000
 
+    def _take(self, pipe: Connection) -> None:
+        with suppress(EOFError):
+            while True:
+                self.answers.extend(pipe.recv())
+
 
 @contextmanager
 def asking(port: int, rows: Sequence[dict[str, Any]], connections: int = 32) -> Iterator[Asking]:
     """Ask for the rows in turn, over so many connections, until the block ends."""
-    found, number = Asking(), count()
+    context, found = multiprocessing.get_context("spawn"), Asking()
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_ask, args=(port, rows, connections, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    thread = threading.Thread(target=found._take, args=(ours,))
+    thread.start()
+    try:
+        yield found
+    finally:
+        ours.send(True)
+        thread.join()
+        process.join()
+
+
+def _ask(port: int, rows: Sequence[dict[str, Any]], connections: int, pipe: Connection) -> None:
     head = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: "
     requests = [f"{head}{len(body)}\r\n\r\n{body}".encode() for body in map(json.dumps, rows)]
+    found: list[Answer] = []
+    number, is_over = count(), False
 
     async def ask() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while not found.is_over.is_set():
+        while not is_over:
             row, start = next(number) % len(rows), time.perf_counter()
             try:
                 writer.write(requests[row])
@@ -49,24 +78,24 @@ def asking(port: int, rows: Sequence[dict[str, Any]], connections: int = 32) -> 
                 answer, is_last = await _read(reader)
             except (OSError, EOFError, ValueError) as error:
                 answer, is_last = error, True
-            found.answers.append((row, answer, time.perf_counter() - start))
+            found.append((row, answer, time.perf_counter() - start))
             if is_last:
                 writer.close()
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.close()
 
     async def ask_all() -> None:
-        await asyncio.gather(*(ask() for _ in range(connections)))
+        nonlocal is_over
+        asked = asyncio.gather(*(ask() for _ in range(connections)))
+        while not asked.done():
+            await asyncio.sleep(PAUSE)
+            pipe.send(found[:])
+            found.clear()
+            is_over = is_over or bool(pipe.poll() and pipe.recv())  # what is not received would reset the pipe
+        pipe.send(found)
+        await asked
 
-    thread, interval = threading.Thread(target=asyncio.run, args=(ask_all(),)), sys.getswitchinterval()
-    sys.setswitchinterval(0.0005)  # else the rest of the test would show in the times
-    thread.start()
-    try:
-        yield found
-    finally:
-        found.is_over.set()
-        thread.join()
-        sys.setswitchinterval(interval)
+    asyncio.run(ask_all())
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
