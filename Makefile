@@ -7,7 +7,7 @@ TOOLS := $(VENV)/.tools
 # What .env says wins over what the shell has, as it does for the services.
 WITH_ENV = if [ -f .env ]; then set -a; . ./.env; set +a; unset AWS_PROFILE AWS_SESSION_TOKEN; fi;
 TESTS ?= tests/unit tests/integration
-LEAST ?= 95
+LEAST ?= 97
 # Everything below the project that is not in a hidden folder
 FIND := find . -type d -name '.?*' -prune -o -type f
 # uv draws a live line on a terminal; elsewhere a line every few seconds says what is left to download, and how much.
