@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tests.support.documents import blocks
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from src.registry import CURRENT, Registry
 from src.storage.bucket import Bucket
 from tests.conftest import new_bucket
 from tests.integration.test_api_limits import running
+from tests.support.documents import blocks
 from tests.support.services import Service, eventually
 from tests.support.webhook import Webhook, webhook
 

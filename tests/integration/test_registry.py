@@ -15,8 +15,8 @@ from src.config import MODEL, PROJECT
 from src.core.pointer import Pointer
 from src.errors import IntegrityError, MissingError, RegistryError, StoreError
 from src.registry import CURRENT, Promotion, Registry
-from src.storage.bucket import Bucket, content_key
 from src.settings import AccessSettings
+from src.storage.bucket import Bucket, content_key
 from src.storage.users import create_api_user
 
 # Dies with -9 at the moment the PUT of a key that starts with argv[2] would be sent.

@@ -14,7 +14,6 @@ from src.core import dataset
 from src.core.wine import CLASSES, FEATURES, TARGET
 from src.errors import DataError
 
-
 WINE = st.tuples(*(st.floats(feature.lowest, feature.highest) for feature in FEATURES), st.sampled_from(CLASSES))
 WINES = st.lists(WINE, min_size=1, max_size=6)
 # Without a search for the smallest failing table, which takes minutes.
