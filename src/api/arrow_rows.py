@@ -25,8 +25,8 @@ class ArrowReader:
     def __init__(self, most: int) -> None:
         """Expect a schema; no batch may have more than ``most`` bytes."""
         self._most = most
-        self._rest: list[bytes] = []  # parts of a message that is not complete
-        self._size, self._needed = 0, 0  # bytes of them, and those without which nothing can be done
+        self._rest = bytearray()  # of a message that is not complete
+        self._needed = 0  # bytes that must be there before the next step
         self._schema: bytes | None = None
         self._is_over = False
         self._row = 0
@@ -40,11 +40,10 @@ class ArrowReader:
         """
         if self._is_over:
             return
-        self._rest.append(part)
-        self._size += len(part)
-        if self._size < self._needed:
+        self._rest += part
+        if len(self._rest) < self._needed:
             return
-        content = memoryview(b"".join(self._rest))
+        content, self._rest = memoryview(self._rest), bytearray()
         while (size := self._next_size(content)) <= len(content) and not self._is_over:
             message, content = content[:size], content[size:]
             if self._schema is None:
@@ -52,16 +51,19 @@ class ArrowReader:
                 self._parse(self._schema)
             else:
                 yield from self._check(self._parse(b"".join((self._schema, message))))
-        self._rest, self._size = [bytes(content)], len(content)
+        self._rest += content
 
     def end(self) -> Iterator[np.ndarray]:
         """Yield nothing; raises as :meth:`read` does where the body ends within a message."""
-        if self._schema is None or (self._size and not self._is_over):
+        if self._schema is None or (self._rest and not self._is_over):
             raise RowError("the Arrow stream ends in the middle of a message")
         yield from ()
 
     def _next_size(self, content: memoryview) -> int:
-        """Return the size of the next message; where too little has come to know it, more than has come."""
+        """Return the size of the next message; where too little has come to know it, more than has come.
+
+        It is also what must be there before the next step; the mark of the end, which has no message, ends the stream.
+        """
         self._needed = HEAD
         if len(content) >= HEAD:
             mark, length = struct.unpack_from("<II", content)

@@ -230,7 +230,12 @@ class Champion:
         return None
 
     def _find_kept(self, pointer: Pointer) -> LiveRelease | None:
-        """Load a release that is kept on disk: a worker of this machine has tried it, before or just now."""
+        """Load a release that is kept on disk: a worker of this machine has tried it, before or just now.
+
+        One that failed as it was loaded is left to :meth:`_fetch_and_try`, which does not try it at each poll.
+        """
+        if self._failed and self._failed[0] == pointer.md5:
+            return None
         try:
             files, objects = self._fetch(self._read_cached, pointer)
             live = LiveRelease.load(pointer, files)

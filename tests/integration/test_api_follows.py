@@ -95,9 +95,9 @@ def test_a_promotion_drops_no_request_and_mixes_no_releases(
 
 
 def test_a_roll_back_is_followed(bucket: Bucket, trained: list[Pointer], api: Service) -> None:
-    promote(bucket, trained[0])
-    promote(bucket, trained[1])
-    eventually(lambda: serves(api, trained[1]))
+    for pointer in trained[:2]:
+        promote(bucket, pointer)
+        eventually(lambda pointer=pointer: serves(api, pointer))  # type: ignore[misc]
     (process,) = api.processes()
     tried = process.cpu_times().children_user
     Registry(bucket).rollback(None, "test")

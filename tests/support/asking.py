@@ -25,12 +25,13 @@ class Asking:
     """What came so far: the row that was asked for, the answer (or what failed), and the seconds until it was there."""
 
     answers: list[Answer] = field(default_factory=list)
+    is_over: bool = False
 
     def wait(self, number: int) -> None:
         """Wait until so many more answers are there."""
         end, deadline = len(self.answers) + number, time.monotonic() + 300
         while len(self.answers) < end:
-            assert time.monotonic() < deadline, f"{len(self.answers)} of {end} answers"
+            assert time.monotonic() < deadline and not self.is_over, f"{len(self.answers)} of {end} answers"
             time.sleep(PAUSE)
 
     def p99(self, start: int = 0) -> float:
@@ -39,9 +40,10 @@ class Asking:
         return seconds[len(seconds) * 99 // 100] * 1000
 
     def _take(self, pipe: Connection) -> None:
-        with suppress(EOFError):
+        with suppress(EOFError, OSError):
             while True:
                 self.answers.extend(pipe.recv())
+        self.is_over = True
 
 
 @contextmanager
@@ -57,9 +59,11 @@ def asking(port: int, rows: Sequence[dict[str, Any]], connections: int = 32) -> 
     try:
         yield found
     finally:
-        ours.send(True)
+        with suppress(OSError):  # it has ended before
+            ours.send(True)
         thread.join()
         process.join()
+    assert process.exitcode == 0, "those who ask could not connect"
 
 
 def _ask(port: int, rows: Sequence[dict[str, Any]], connections: int, pipe: Connection) -> None:
