@@ -44,6 +44,13 @@ class IntegrityError(StackError):
 class FormatError(IntegrityError):
     """Newer code wrote these bytes."""
 
+    def __init__(self, where: str, number: int, newest: int) -> None:
+        """Say that ``where`` has format ``number``, beyond the ``newest`` that this code knows."""
+        super().__init__(
+            f"{where} has format {number}, and this code reads formats up to {newest}; "
+            "update the code, in a container its image"
+        )
+
 
 class SignatureError(IntegrityError):
     """Nobody who is trusted says that these bytes are a release."""

@@ -28,10 +28,7 @@ class Stored(BaseModel):
         """
         number = content.get("format", 1) if isinstance(content, dict) else 1
         if isinstance(number, int) and number > cls.NEWEST:
-            raise FormatError(
-                f"{where} has format {number}, and this code reads formats up to {cls.NEWEST}; "
-                "update the code, in a container its image"
-            )
+            raise FormatError(where, number, cls.NEWEST)
         try:
             return cls.model_validate(content)
         except ValidationError as error:

@@ -110,7 +110,7 @@ def _reject_newer(line: bytes) -> None:
         return
     number = content.get("format") if isinstance(content, Mapping) else None
     if isinstance(number, int) and number > NEWEST:
-        raise FormatError(f"it has format {number}, and this code reads formats up to {NEWEST}; update the code")
+        raise FormatError("it", number, NEWEST)
 
 
 def _find_contradiction(record: Prediction) -> str | None:
