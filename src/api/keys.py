@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from src.api.problems import problem
+from src.api.problems import tell
 
 HEADER = "X-API-Key"
 PROBES = ("/liveness", "/readiness", "/healthcheck", "/v2/health/live", "/v2/health/ready")
@@ -49,11 +48,8 @@ class RequireKey:
         """Hand a request on, or answer 401."""
         if scope["type"] == "http" and not is_open(scope["path"]):
             if not scope["app"].state.keys.accept(_find_key(dict(scope["headers"]))):
-                headers = {"WWW-Authenticate": HEADER}
-                if scope["path"].startswith("/v2"):
-                    await JSONResponse({"error": MISSING}, 401, headers)(scope, receive, send)
-                else:
-                    await problem(401, MISSING, headers=headers)(scope, receive, send)
+                answer = tell(scope["path"], 401, MISSING, {"WWW-Authenticate": HEADER})
+                await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.api.problems import problem
+from src.api.problems import tell
 
 # Whoever is rejected may be sending still; what is left of a body must not be taken for the next request.
 CLOSE = {"connection": "close"}
@@ -52,7 +52,7 @@ class BodyLimit:
         else:
             body = _Body(receive, send, limits.bytes_of.get(scope["path"], limits.bytes), limits.seconds)
         if length is not None and length > body.most:
-            await problem(413, body.too_large, headers=CLOSE)(scope, receive, body.send)
+            await tell(scope["path"], 413, body.too_large, CLOSE)(scope, receive, body.send)
         else:
             await self._app(scope, body.receive, body.send)
 

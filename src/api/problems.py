@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from src.api.logs import ID, REQUEST_ID
 from src.api.schemas import MOST_FAULTS, UNTOLD, Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -22,6 +23,13 @@ def problem(
     """Return an answer that says what went wrong."""
     content = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=list(errors))
     return JSONResponse(content.model_dump(exclude_none=True), status, headers, media_type=MEDIA_TYPE)
+
+
+def tell(path: str, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return what went wrong in the form of what was asked for: that of the V2 protocol, or a problem."""
+    if path.startswith("/v2"):
+        return JSONResponse({"error": detail}, status, headers)
+    return problem(status, detail, headers=headers)
 
 
 def tell_problems(app: FastAPI) -> None:
@@ -44,14 +52,15 @@ async def _reject_input(request: Request, error: RequestValidationError) -> Resp
     return problem(422, f"{told}; … and {more:,} more" if more else told, errors)
 
 
-async def _reject(_: Request, error: HTTPException) -> Response:
-    """Answer any other rejection in the same form."""
-    return problem(error.status_code, error.detail, headers=error.headers)
+async def _reject(request: Request, error: HTTPException) -> Response:
+    """Answer any other rejection."""
+    return tell(request.url.path, error.status_code, error.detail, error.headers)
 
 
-async def _fail(_: Request, __: Exception) -> Response:
-    """Answer 500; the stack trace is in the log."""
-    return problem(500, "the service failed to answer; its log says why")
+async def _fail(request: Request, _: Exception) -> Response:
+    """Answer 500; the stack trace is in the log, beside the id of the request."""
+    headers = {ID: REQUEST_ID.get() or ""}  # this answer passes by what names the others
+    return tell(request.url.path, 500, "the service failed to answer; its log says why", headers)
 
 
 def _describe(fault: dict[str, Any]) -> dict[str, str]:

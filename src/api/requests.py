@@ -9,10 +9,10 @@ from itertools import count
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.api.logs import REQUEST_ID
+from src.api.logs import ID, REQUEST_ID
 from src.api.telemetry import NOWHERE
 
-HEADER = b"x-request-id"
+HEADER = ID.encode()
 IS_LOGGED = "is_logged"  # in the scope's state: whether the access log shows the request
 
 log = logging.getLogger("uvicorn.error")

@@ -30,6 +30,17 @@ def client(bucket: Bucket, tmp_path: Path) -> Iterator[TestClient]:
         yield client
 
 
+@pytest.mark.parametrize(("path", "field"), [("/release", "detail"), ("/v2/models/wine", "error")])
+def test_a_fault_of_the_service_itself_is_a_500_that_names_the_request(
+    client: TestClient, path: str, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.state.champion, "live", "what no code expects")
+    answer = client.get(path, headers={"X-Request-ID": "mine"})
+    assert answer.status_code == 500
+    assert answer.headers["x-request-id"] == "mine"
+    assert answer.json()[field] == "the service failed to answer; its log says why"
+
+
 def test_before_the_first_promotion_it_says_why_it_cannot_predict(client: TestClient) -> None:
     eventually(lambda: client.get("/healthcheck").json()["store"]["reachable"])
     for method, path in (("GET", "/readiness"), ("GET", "/release"), ("POST", "/predict")):
