@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from src import cli
+from src.api.logs import warn
 from src.api.workers import BACKLOG, Workers
 from src.core.signature import trust
 from src.errors import ConfigError
@@ -34,10 +35,9 @@ def _serve(options: argparse.Namespace) -> int | None:
     trust(read_trusted_keys())  # what is wrong with them is told in one line here
     most = _allow_connections(settings.api_max_connections)
     if most < settings.api_max_connections:
-        print(
-            f"api: at most {most} connections, not API_MAX_CONNECTIONS={settings.api_max_connections}: "
-            "this process may open no more files (see: ulimit -Hn)",
-            file=sys.stderr,
+        warn(
+            f"at most {most} connections, not API_MAX_CONNECTIONS={settings.api_max_connections}: "
+            "this process may open no more files (see: ulimit -Hn)"
         )
     port = options.port or settings.api_port
     if settings.api_workers > 1 and options.worker is None:

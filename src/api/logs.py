@@ -2,10 +2,12 @@
 
 import json
 import logging
+import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+ID = "x-request-id"  # the header with which a client and an answer name a request
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
@@ -33,4 +35,11 @@ CONFIG: dict[str, Any] = {
     "formatters": {"json": {"()": JsonLines}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
     "loggers": {"uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
 }
+
+
+def warn(event: str) -> None:
+    """Write a line to the log of a process that has set up none."""
+    record = logging.makeLogRecord({"levelname": "WARNING", "msg": event})
+    print(JsonLines().format(record), file=sys.stderr, flush=True)

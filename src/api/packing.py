@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from src.api.logs import warn
 from src.config import PROJECT
 from src.core.prediction_record import ANSWER, FIELDS, TIME_DIGITS, Prediction, encode, spell_time
 from src.storage.prediction_log import GZIP
@@ -81,7 +82,7 @@ def main(source: BinaryIO, target: BinaryIO) -> int:
         try:
             lines = b"".join(encode(one) + b"\n" for one in read_spooled(line.rstrip(b"\n")))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            print(f"a prediction is left out: {error}", file=sys.stderr)
+            warn(f"a prediction is left out: {error}")
         else:
             target.write(packed.compress(lines))
     target.write(packed.flush())

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from src.api.logs import warn
+
 BACKLOG = 256  # connections that may be accepted at once, before any can be cut
 PAUSE = 1.0  # seconds before a worker that has ended is replaced, so that one that cannot live takes no core
 
@@ -44,7 +46,7 @@ class Workers:
                     self._end(signal.SIGTERM)
                 elif self._signal is None:
                     code = 0
-                    print(f"api: worker {number} ended; another takes its place", file=sys.stderr)
+                    warn(f"worker {number} ended; another takes its place")
                     time.sleep(PAUSE)
                     self._start(number, Path(folder))
         return code

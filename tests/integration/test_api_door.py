@@ -56,7 +56,8 @@ def log_lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_without_one_of_its_keys_only_probes_and_documents_are_answered(guarded: httpx.Client) -> None:
-    for path in ("/liveness", "/readiness", "/healthcheck", "/docs", "/openapi.json"):
+    probes = ("/liveness", "/readiness", "/healthcheck", "/v2/health/live", "/v2/health/ready")
+    for path in (*probes, "/docs", "/openapi.json"):
         assert guarded.get(path).is_success
     wrong = ("", "third-key-of-two", ",".join(KEYS))
     headers_of_none = [
@@ -64,12 +65,13 @@ def test_without_one_of_its_keys_only_probes_and_documents_are_answered(guarded:
         *({"X-API-Key": key} for key in wrong),
         *({"Authorization": f"Bearer {key}"} for key in wrong[1:]),
     ]
-    for method, path in (("POST", "/predict"), ("GET", "/release"), ("GET", "/metrics")):
+    for method, path in (("POST", "/predict"), ("GET", "/release"), ("GET", "/metrics"), ("GET", "/v2/models/wine")):
+        told_in = ("error", "application/json") if path.startswith("/v2") else ("detail", "application/problem+json")
         for headers in headers_of_none:
             answer = guarded.request(method, path, json=EXAMPLE, headers=headers)
             assert answer.status_code == 401
-            assert answer.headers["content-type"] == "application/problem+json"
-            assert "X-API-Key" in answer.json()["detail"]
+            assert answer.headers["content-type"] == told_in[1]
+            assert "X-API-Key" in answer.json()[told_in[0]]
         for key in KEYS:
             assert guarded.request(method, path, json=EXAMPLE, headers={"x-api-key": key}).is_success
             bearer = {"Authorization": f"Bearer {key}"}  # as Prometheus sends it
@@ -117,6 +119,16 @@ def test_the_log_has_a_time_and_the_request_in_each_line_and_no_feature(guarded:
     assert any("restored" in line["event"] or "replaces" in line["event"] for line in everything)
     text = json.dumps(everything)
     assert "13.37" not in text and KEYS[0] not in text
+
+
+def test_the_access_log_shows_the_share_that_is_asked_for(release: Pointer, tmp_path: Path) -> None:
+    with running(tmp_path, API_ACCESS_LOG="0.5") as api, client_of(api) as client:
+        eventually(lambda: client.get("/readiness").is_success)
+        for number in range(200):
+            client.post("/predict", json=EXAMPLE, headers={"X-Request-ID": f"mine-{number}"}).raise_for_status()
+    shown = [line["request_id"] for line in log_lines(tmp_path) if line.get("route") == "/predict"]
+    assert 60 < len(shown) < 140  # else, once in sixty million runs
+    assert len({*shown}) == len(shown)
 
 
 def of_request(folder: Path, request_id: str) -> list[dict[str, Any]]:
