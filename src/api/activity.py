@@ -21,7 +21,7 @@ router = APIRouter(tags=["Health"])
 class Minute(BaseModel):
     """What was answered in a minute; ``seconds`` is how much of it was counted."""
 
-    time: datetime = Field(description="Its beginning")
+    time: datetime = Field(description="Its beginning", examples=["2026-03-01T06:00:00Z"])
     seconds: int = Field(examples=[60])
     requests: int = Field(examples=[120])
     predictions: int = Field(description="Rows", examples=[100])
@@ -49,7 +49,7 @@ class Worker(BaseModel):
 class Activity(BaseModel):
     """The last hour of all workers, or as much of it as the service has been running."""
 
-    since: datetime
+    since: datetime = Field(examples=["2026-03-01T06:00:00Z"])
     seconds: int = Field(description="From then to now, an hour at most", examples=[3600])
     routes: list[RouteActivity] = Field(description="Those that answered anything, the busiest first")
     predictions: dict[str, int] = Field(description="Rows by predicted class", examples=[{str(CLASSES[0]): 100}])

@@ -23,10 +23,10 @@ from src.api.champion import LiveRelease
 from src.api.limits import CLOSE, Limits
 from src.api.prediction_log import HEADER
 from src.api.routes import live_release
-from src.api.schemas import MOST_FAULTS, Problem, Wine
+from src.api.schemas import ID, MOST_FAULTS, PROBABILITIES, Problem, Wine
 from src.core.prediction_record import ANSWER
 from src.core.table import describe_classes
-from src.core.wine import CLASSES, FEATURES, NAME
+from src.core.wine import CLASSES, EXAMPLE, FEATURES, NAME
 
 log = logging.getLogger("uvicorn.error")
 FIELDS = [feature.field for feature in FEATURES]
@@ -72,17 +72,33 @@ class BatchPrediction(BaseModel):
 
     model_config = ConfigDict(validate_by_name=True)
 
-    id: str = Field(description="Names this answer; its rows are named `<id>-0`, `<id>-1` …")
-    release: str = Field(description="Id of the release that answered")
-    classes: list[int] = Field(description="What the columns of the probabilities stand for")
-    predicted: list[int] = Field(alias=ANSWER, description=f"The most probable class, {describe_classes(CLASSES)}")
-    probabilities: list[list[float]] = Field(description="One list a row: the probability of each class")
-    warnings: list[str] = Field(description="Features outside what training saw, and in how many rows")
+    id: str = Field(
+        description="Names this answer; its rows are named `<id>-0`, `<id>-1` …", examples=["18eb2d7b760a723d1e6940df"]
+    )
+    release: str = Field(description="Id of the release that answered", examples=[ID])
+    classes: list[int] = Field(description="What the columns of the probabilities stand for", examples=[list(CLASSES)])
+    predicted: list[int] = Field(
+        alias=ANSWER, description=f"The most probable class, {describe_classes(CLASSES)}", examples=[[CLASSES[0]]]
+    )
+    probabilities: list[list[float]] = Field(
+        description="One list a row: the probability of each class", examples=[[list(PROBABILITIES.values())]]
+    )
+    warnings: list[str] = Field(description="Features outside what training saw, and in how many rows", examples=[[]])
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (408, 413, 415, 422, 503)}
 STREAM: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-_streams: dict[str, Any] = {"content": {form: STREAM for form in FORMS}}
+_writer = csv_rows.CsvWriter(CLASSES)
+_asked = f"{','.join(EXAMPLE)}\n{','.join(map(str, EXAMPLE.values()))}\n"
+_told = _writer.start() + _writer.write(np.array(CLASSES[:1]), np.array([[*PROBABILITIES.values()]]))
+
+
+def _describe(example: str) -> dict[str, Any]:
+    """Return the forms of a stream, of which CSV is one that a person reads."""
+    return {
+        "content": {form: STREAM | ({"example": example} if form == csv_rows.CONTENT_TYPE else {}) for form in FORMS}
+    }
+
 
 router = APIRouter(route_class=Raw, tags=["Predict"])
 
@@ -90,8 +106,8 @@ router = APIRouter(route_class=Raw, tags=["Predict"])
 @router.post(
     "/predict/batch",
     response_model=BatchPrediction,
-    responses={200: _streams, **PROBLEMS},
-    openapi_extra={"requestBody": {**_streams, "required": True}},
+    responses={200: _describe(_told.decode()), **PROBLEMS},
+    openapi_extra={"requestBody": {**_describe(_asked), "required": True}},
     description=f"Predict many rows, each one {NAME}: JSON as a whole, CSV and Arrow streams row by row.",
 )
 async def predict_batch(request: Request, documented: list[Wine] = Body(None)) -> Response:
@@ -194,7 +210,7 @@ class _Stream(Response):
     def __init__(self, request: Request, live: LiveRelease, reader: Reader, writer: Writer) -> None:
         self._request, self._live = request, live
         self._reader, self._writer = reader, writer
-        self._is_begun = False
+        self._is_begun, self._rows = False, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._request.app.state.log.batch() as self._batch:
@@ -212,7 +228,9 @@ class _Stream(Response):
             told = error if isinstance(error, HTTPException) else HTTPException(422, str(error), CLOSE)
             if not self._is_begun:
                 raise told from error
-            log.warning("a stream is cut: %s", told.detail)
+            is_row = isinstance(error, rows.RowError)
+            why = "what follows is rejected" if is_row else told.detail  # the log has no values
+            log.warning("a stream is cut after %s rows: %s", f"{self._rows:,}", why)
             await send(_part(self._writer.fail(told.detail)))
             with suppress(HTTPException):
                 async for _ in parts:  # a connection closed on unread bytes takes the last of the answer with it
@@ -223,6 +241,7 @@ class _Stream(Response):
             labels, probabilities = await rows.predict(self._request, self._live, values, self._batch)
             await self._begin(send)
             await send(_part(self._writer.write(labels, probabilities)))
+            self._rows += len(values)
 
     async def _begin(self, send: Send) -> None:
         if not self._is_begun:

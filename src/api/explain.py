@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from src.api.champion import LiveRelease
 from src.api.predict import PROBLEMS, warn
 from src.api.routes import live_release
-from src.api.schemas import ID, Wine
+from src.api.schemas import ID, PROBABILITIES, Wine
 from src.core.prediction_record import ANSWER
 from src.core.table import describe_classes
 from src.core.wine import CLASSES, EXAMPLE, FEATURES, NAME, TARGET
@@ -46,8 +46,10 @@ class Explanation(BaseModel):
     model_config = ConfigDict(validate_by_name=True)
 
     release: str = Field(description="Id of the release that answered", examples=[ID])
-    predicted: int = Field(alias=ANSWER, description=f"The most probable class, {describe_classes(CLASSES)}")
-    probabilities: dict[str, float] = Field(description="Probability of each class")
+    predicted: int = Field(
+        alias=ANSWER, description=f"The most probable class, {describe_classes(CLASSES)}", examples=[CLASSES[0]]
+    )
+    probabilities: dict[str, float] = Field(description="Probability of each class", examples=[PROBABILITIES])
     warnings: list[str] = Field(description="Features outside what training saw", examples=[[]])
     method: Literal["linear", "one at a time"] = Field(
         description="linear: weight times standardised value, which is exact; else what the logarithm of each "

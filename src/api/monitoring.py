@@ -52,8 +52,10 @@ class MeasuredDay(BaseModel):
     release: str | None = Field(description="That answered most of them", examples=[ID])
     drifted: list[str] | None = Field(description="Features that did; None where nothing can be told", examples=[[]])
     mix_drifted: bool = Field(description="The mix of predicted classes did", examples=[False])
-    performance: Performance | None
-    is_worse: bool = Field(description="The guard found the champion worse than the release it replaced")
+    performance: Performance | None = Field(examples=[None])
+    is_worse: bool = Field(
+        description="The guard found the champion worse than the release it replaced", examples=[False]
+    )
 
 
 class MeasuredDays(BaseModel):
@@ -68,9 +70,9 @@ class Alert(BaseModel):
 
     kind: str = Field(examples=[known_alerts.DRIFT])
     what: str = Field(examples=[f"{FEATURES[0].name} drifted from what release {ID} was trained on"])
-    since: datetime
+    since: datetime = Field(examples=["2026-03-01T06:00:00Z"])
     command: str = Field(description="What to run", examples=["python -m src.monitoring run --date 2026-03-01"])
-    told: bool = Field(description="Somebody was told of it")
+    told: bool = Field(description="Somebody was told of it", examples=[True])
     over: datetime | None = Field(description="When it ended, until that was told", examples=[None])
 
 

@@ -39,9 +39,9 @@ class ProfileDescription(BaseModel):
     """The release's profile: how its features lie on train, and how it answered for the rows held out."""
 
     release: str = Field(examples=[ID])
-    rows: int = Field(description="Of train")
+    rows: int = Field(description="Of train", examples=[sum(_counts.values())])
     features: list[Quantiles]
-    test_rows: int
+    test_rows: int = Field(examples=[sum(_counts.values())])
     predicted: dict[str, int] = Field(description="How many rows of test got each class", examples=[_counts])
     calibration: Calibration
 
@@ -61,7 +61,7 @@ class Example(BaseModel):
         description="median: of each feature, which is no real row; best and poor: of the highest and the lowest "
         "class, the one of which the release is surest; random: any"
     )
-    row: int | None = Field(description="Its place among the rows held out, from 0; None of no real row")
+    row: int | None = Field(description="Its place among the rows held out, from 0; None of no real row", examples=[12])
     features: dict[str, float] = Field(examples=[EXAMPLE])
     truth: int | None = Field(description=f"Its {TARGET}, where it is known", examples=[CLASSES[0]])
 
@@ -104,7 +104,7 @@ async def examples(live: Live, response: Response) -> Examples:
     return Examples(release=live.id, examples=await run_in_threadpool(_choose, live))
 
 
-def read_rows(live: LiveRelease, side: Literal["train", "test"]) -> tuple[np.ndarray, np.ndarray]:
+def read_rows(live: LiveRelease, part: Literal["train", "test"]) -> tuple[np.ndarray, np.ndarray]:
     """Return features (rows, features) and classes (rows,) of what the release was trained on, or of what was held out.
 
     Raises:
@@ -112,10 +112,10 @@ def read_rows(live: LiveRelease, side: Literal["train", "test"]) -> tuple[np.nda
 
     """
     try:
-        pointer = Pointer.from_out(getattr(live.release.provenance, side))
+        pointer = Pointer.from_out(getattr(live.release.provenance, part))
         table = _read_table(pointer.md5, pointer.path)
     except (StackError, KeyError, ValueError) as error:
-        raise HTTPException(503, f"the rows of {side} cannot be read: {error}") from error
+        raise HTTPException(503, f"the rows of {part} cannot be read: {error}") from error
     return table[:, :-1], table[:, -1].astype(int)
 
 

@@ -12,6 +12,7 @@ from src import __version__
 from src.api.champion import Champion, LiveRelease
 from src.api.prediction_log import PredictionLog
 from src.api.schemas import (
+    ID,
     Alive,
     Health,
     KnownFeature,
@@ -22,6 +23,7 @@ from src.api.schemas import (
     ReleaseDescription,
     StoreHealth,
 )
+from src.api.telemetry import PREFIX
 from src.core.release import FeatureRange
 from src.core.table import Feature
 from src.core.wine import FEATURES, NAME, TARGET, TITLE
@@ -114,7 +116,14 @@ async def release(live: Live) -> ReleaseDescription:
     return ReleaseDescription.model_validate(described)
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+_METRIC = f'{PREFIX}_release_info{{release="{ID}"}} 1.0\n'
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {"example": _METRIC}}}},
+)
 async def metrics(request: Request) -> Response:
     """Show counters and gauges for Prometheus."""
     return PlainTextResponse(generate_latest(request.app.state.telemetry.registry))

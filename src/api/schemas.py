@@ -1,13 +1,16 @@
 """The schema of requests and replies."""
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
+from src import __version__
+from src.config import MODEL, PARAMETERS, SPLIT
 from src.core.prediction_record import ANSWER
 from src.core.table import Feature, describe_classes
-from src.core.wine import CLASSES, EXAMPLE, FEATURES, NAME
+from src.core.wine import CLASSES, EXAMPLE, FEATURES, NAME, TARGET, TITLE
 
 MOST_FAULTS = 10  # what a person reads; a body may hold many more, and each costs time and memory to tell
 UNTOLD = "untold_faults"
@@ -45,6 +48,9 @@ Wine = create_model(
 )
 
 
+PROBABILITIES = dict(zip(map(str, CLASSES), (0.9, *[0.1 / (len(CLASSES) - 1)] * len(CLASSES)), strict=False))
+
+
 class Prediction(BaseModel):
     """The predicted class, and which release says so."""
 
@@ -54,10 +60,7 @@ class Prediction(BaseModel):
     predicted: int = Field(
         alias=ANSWER, description=f"The most probable class, {describe_classes(CLASSES)}", examples=[CLASSES[0]]
     )
-    probabilities: dict[str, float] = Field(
-        description="Probability of each class",
-        examples=[dict(zip(map(str, CLASSES), (0.9, *[0.1 / (len(CLASSES) - 1)] * len(CLASSES)), strict=False))],
-    )
+    probabilities: dict[str, float] = Field(description="Probability of each class", examples=[PROBABILITIES])
     release: str = Field(description="Id of the release that answered", examples=[ID])
     warnings: list[str] = Field(description="Features outside what training saw", examples=[[]])
 
@@ -65,7 +68,7 @@ class Prediction(BaseModel):
 class StoreHealth(BaseModel):
     """What the last poll of the bucket found."""
 
-    reachable: bool
+    reachable: bool = Field(examples=[True])
     seconds_since_last_poll: float | None = Field(description="None before the first poll has ended", examples=[1.2])
     error: str | None = Field(examples=[None])
 
@@ -112,48 +115,57 @@ class Ready(BaseModel):
     release: str = Field(description="Id of the release that serves", examples=[ID])
 
 
+_first = FEATURES[0]
+_out = {"md5": "d41d8cd98f00b204e9800998ecf8427e", "size": 84199, "path": "data"}
+
+
 class KnownFeature(BaseModel):
     """A feature: how it is spelt, what the table accepts, and what training saw."""
 
-    name: str = Field(description="As the table spells it")
-    field: str = Field(description="As requests spell it")
-    label: str = Field(description="For people: the name with its unit")
-    unit: str = Field(description="Empty where it has none")
-    lowest: float = Field(description="The least value that the table accepts")
-    highest: float = Field(description="The greatest")
-    minimum: float = Field(description="The least value that training saw")
-    median: float
-    maximum: float = Field(description="The greatest that training saw")
+    name: str = Field(description="As the table spells it", examples=[_first.name])
+    field: str = Field(description="As requests spell it", examples=[_first.field])
+    label: str = Field(description="For people: the name with its unit", examples=[_first.label])
+    unit: str = Field(description="Empty where it has none", examples=[_first.unit])
+    lowest: float = Field(description="The least value that the table accepts", examples=[_first.lowest])
+    highest: float = Field(description="The greatest", examples=[_first.highest])
+    minimum: float = Field(description="The least value that training saw", examples=[_first.lowest])
+    median: float = Field(examples=[EXAMPLE[_first.field]])
+    maximum: float = Field(description="The greatest that training saw", examples=[_first.highest])
 
 
 class Metrics(BaseModel):
     """Metrics on the rows that the release was trained on, and on those held out; recall of each class among these."""
 
-    train: dict[str, float]
-    test: dict[str, float]
-    recall: dict[str, float] = Field(description="Empty in releases of older code")
+    train: dict[str, float] = Field(examples=[{"Accuracy": 0.61}])
+    test: dict[str, float] = Field(examples=[{"Accuracy": 0.59}])
+    recall: dict[str, float] = Field(
+        description="Empty in releases of older code", examples=[dict.fromkeys(PROBABILITIES, 0.6)]
+    )
 
 
 class ReleaseDescription(BaseModel):
     """What serves: what its bytes were made of, its metrics, and who made and promoted it."""
 
     id: str = Field(examples=[ID])
-    title: str = Field(description="What the predictions are about, for people")
-    name: str = Field(description="What one row is")
-    version: str = Field(description="Of the service's code")
-    pointer: dict[str, Any] = Field(description="The release as DVC knows it: md5, size, path")
+    title: str = Field(description="What the predictions are about, for people", examples=[TITLE])
+    name: str = Field(description="What one row is", examples=[NAME])
+    version: str = Field(description="Of the service's code", examples=[__version__])
+    pointer: dict[str, Any] = Field(description="The release as DVC knows it: md5, size, path", examples=[_out])
     metrics: Metrics
-    model: str = Field(description="Name of the candidate")
-    parameters: dict[str, Any]
-    split: dict[str, Any] = Field(description="The rule that decided which rows are held out")
-    data: dict[str, Any] = Field(description="The table, as DVC knows it")
-    train: dict[str, Any] = Field(description="The rows that it was trained on, as DVC knows them")
-    test: dict[str, Any] = Field(description="The rows that were held out")
+    model: str = Field(description="Name of the candidate", examples=[MODEL])
+    parameters: dict[str, Any] = Field(examples=[dict(PARAMETERS)])
+    split: dict[str, Any] = Field(description="The rule that decided which rows are held out", examples=[asdict(SPLIT)])
+    data: dict[str, Any] = Field(description="The table, as DVC knows it", examples=[_out])
+    train: dict[str, Any] = Field(description="The rows that it was trained on, as DVC knows them", examples=[_out])
+    test: dict[str, Any] = Field(description="The rows that were held out", examples=[_out])
     features: list[KnownFeature]
-    classes: list[int]
-    libraries: dict[str, str] = Field(description="Versions of what trained it")
-    target: str = Field(description="What is predicted")
-    meta: dict[str, Any] = Field(description="What is not content: run, commit, times, and the promotion's decision")
+    classes: list[int] = Field(examples=[list(CLASSES)])
+    libraries: dict[str, str] = Field(description="Versions of what trained it", examples=[{"scikit-learn": "1.8.0"}])
+    target: str = Field(description="What is predicted", examples=[TARGET])
+    meta: dict[str, Any] = Field(
+        description="What is not content: run, commit, times, and the promotion's decision",
+        examples=[{"promotion": {"kind": "promotion", "reason": "first champion"}}],
+    )
 
 
 class Fault(BaseModel):

@@ -17,8 +17,9 @@ from src.api import rows
 from src.api.bodies import Raw, read_whole
 from src.api.champion import LiveRelease
 from src.api.prediction_log import HEADER
+from src.api.reading import show
 from src.api.routes import live_release
-from src.api.schemas import ID
+from src.api.schemas import ID, PROBABILITIES
 from src.api.tensors import LENGTH, OUTPUTS, TensorError, read_inference, write_inference
 from src.api.v2_schemas import (
     inference_error_response,
@@ -28,7 +29,7 @@ from src.api.v2_schemas import (
     metadata_server_response,
 )
 from src.core.table import spell
-from src.core.wine import FEATURES, NAME, TITLE
+from src.core.wine import CLASSES, FEATURES, NAME, TITLE
 
 MODEL = spell(NAME)
 INPUT = "features"
@@ -45,26 +46,31 @@ ONE, ONE_VERSION = "/models/{model_name}", "/models/{model_name}/versions/{model
 
 
 class _Told(Raw):
-    """What goes wrong is told as the protocol does."""
+    """A tensor that is none is told as the protocol does."""
 
     async def answer(self, request: Request) -> Response:
         try:
             return await super().answer(request)
         except TensorError as error:
             return _json({"error": str(error)}, 400)
-        except HTTPException as error:
-            return _json({"error": error.detail}, error.status_code, error.headers)
 
 
+_PREDICTED = {
+    "model_name": MODEL,
+    "model_version": ID,
+    "outputs": [
+        {"name": "label", "datatype": "INT64", "shape": [1], "data": [CLASSES[0]]},
+        {"name": "probabilities", "datatype": "FP32", "shape": [1, len(CLASSES)], "data": list(PROBABILITIES.values())},
+    ],
+}
 router = APIRouter(prefix="/v2", route_class=_Told, tags=["Open Inference Protocol"])
 
 
-@router.post(
-    f"{ONE_VERSION}/infer", response_model=inference_response, responses=ERRORS, openapi_extra={"parameters": PLACES}
-)
-@router.post(
-    f"{ONE}/infer", response_model=inference_response, responses=ERRORS, openapi_extra={"parameters": PLACES[:1]}
-)
+_infer: dict[str, Any] = {"response_model": inference_response, "responses": show(_PREDICTED) | ERRORS}
+
+
+@router.post(f"{ONE_VERSION}/infer", openapi_extra={"parameters": PLACES}, **_infer)
+@router.post(f"{ONE}/infer", openapi_extra={"parameters": PLACES[:1]}, **_infer)
 async def infer(request: Request, documented: inference_request = Body(None)) -> Response:
     """Predict many rows."""
     live = _find(request)
@@ -80,20 +86,23 @@ async def infer(request: Request, documented: inference_request = Body(None)) ->
     return Response(body, headers=headers, media_type="application/octet-stream")
 
 
-@router.get("", response_model=metadata_server_response)
+_SERVER = {"name": TITLE, "version": __version__, "extensions": ["binary_tensor_data"]}
+
+
+@router.get("", response_model=metadata_server_response, responses=show(_SERVER))
 @router.get("/", include_in_schema=False)
 async def server_metadata(request: Request) -> Response:
     """Say what this server is."""
-    return _json({"name": TITLE, "version": __version__, "extensions": ["binary_tensor_data"]})
+    return _json(_SERVER)
 
 
-@router.get("/health/live")
+@router.get("/health/live", responses=show({"live": True}))
 async def server_live(request: Request) -> Response:
     """Say that the process answers."""
     return _json({"live": True})
 
 
-@router.get("/health/ready", responses={400: ERRORS[400]})
+@router.get("/health/ready", responses=show({"ready": True}) | {400: ERRORS[400]})
 async def server_ready(request: Request) -> Response:
     """Say whether a verified release is loaded, and new requests are welcome."""
     if request.app.state.is_leaving:
@@ -105,30 +114,39 @@ async def server_ready(request: Request) -> Response:
     return _json({"ready": True})
 
 
-@router.get(ONE, response_model=metadata_model_response, responses=ERRORS, openapi_extra={"parameters": PLACES[:1]})
-@router.get(ONE_VERSION, response_model=metadata_model_response, responses=ERRORS, openapi_extra={"parameters": PLACES})
+def _describe(release: str, classes: int) -> dict[str, Any]:
+    """Return what a model takes and gives."""
+    shapes = {"label": [-1], "probabilities": [-1, classes]}
+    return {
+        "name": MODEL,
+        "versions": [release],
+        "platform": PLATFORM,
+        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, len(FEATURES)]}],
+        "outputs": [{"name": name, "datatype": kind, "shape": shapes[name]} for name, kind in OUTPUTS.items()],
+    }
+
+
+_model: dict[str, Any] = {"response_model": metadata_model_response}
+_model["responses"] = show(_describe(ID, len(CLASSES))) | ERRORS
+
+
+@router.get(ONE, openapi_extra={"parameters": PLACES[:1]}, **_model)
+@router.get(ONE_VERSION, openapi_extra={"parameters": PLACES}, **_model)
 async def model_metadata(request: Request) -> Response:
     """Say what the model takes and gives."""
     live = _find(request)
-    features, classes = len(FEATURES), len(live.release.provenance.classes)
-    shapes = {"label": [-1], "probabilities": [-1, classes]}
-    return _json(
-        {
-            "name": MODEL,
-            "versions": [live.id],
-            "platform": PLATFORM,
-            "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, features]}],
-            "outputs": [{"name": name, "datatype": kind, "shape": shapes[name]} for name, kind in OUTPUTS.items()],
-        }
-    )
+    return _json(_describe(live.id, len(live.release.provenance.classes)))
 
 
-@router.get(f"{ONE}/ready", responses=ERRORS, openapi_extra={"parameters": PLACES[:1]})
-@router.get(f"{ONE_VERSION}/ready", responses=ERRORS, openapi_extra={"parameters": PLACES})
+_READY = {"name": MODEL, "ready": True}
+
+
+@router.get(f"{ONE}/ready", responses=show(_READY) | ERRORS, openapi_extra={"parameters": PLACES[:1]})
+@router.get(f"{ONE_VERSION}/ready", responses=show(_READY) | ERRORS, openapi_extra={"parameters": PLACES})
 async def model_ready(request: Request) -> Response:
     """Say whether the model can predict."""
     _find(request)
-    return _json({"name": MODEL, "ready": True})
+    return _json(_READY)
 
 
 @router.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)

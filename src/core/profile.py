@@ -26,8 +26,8 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
-    confidence: tuple[float, ...] = Field(min_length=1)
-    accuracy: tuple[float, ...] = Field(min_length=1)
+    confidence: tuple[float, ...] = Field(min_length=1, examples=[[0.62]])
+    accuracy: tuple[float, ...] = Field(min_length=1, examples=[[0.6]])
 
     def expect(self, confidence: np.ndarray) -> np.ndarray:
         """Return the probability that each answer is right whose highest probability is ``confidence``."""
