@@ -90,7 +90,7 @@ class ApiSettings(StoreSettings):
     """The prediction service."""
 
     api_port: Port = setting("Port on 127.0.0.1", "8000")
-    api_workers: int = setting("Processes that serve; each takes a core and 100 MB", "1", ge=1, le=64)
+    api_workers: int = setting("Processes that serve; each takes a core and 120 MB", "1", ge=1, le=64)
     api_poll_seconds: float = setting("Seconds between two polls of the champion's pointer", "2", gt=0)
     api_cache: ProjectPath = setting(
         "Folder that keeps the last good release, so that the service starts while the store is unreachable",
