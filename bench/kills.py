@@ -35,7 +35,7 @@ from workers import preload  # noqa: F401: it loads the libraries that forks sha
 
 PATIENCE = 400  # seconds that a busy machine may take
 REPAIR = 150  # seconds after which a run that was hit must have ended well
-REFUSED = 3  # the exit code of a run that found another champion than it had compared with
+REJECTED = 3  # the exit code of a run that found another champion than it had compared with
 Forked = BaseProcess
 
 
@@ -218,17 +218,17 @@ def start_twice(target: Target) -> None:
 
 
 def run_twice(target: Target) -> None:
-    """Do two daily runs at once that have a better release to promote: each ends well, or is refused by name."""
+    """Do two daily runs at once that have a better release to promote: each ends well, or is rejected by name."""
     target.do(target.promote())
     both = [target.fork(daily_run) for _ in range(2)]
     for one in both:
         one.join(PATIENCE)
     codes = [one.exitcode for one in both]
-    assert 0 in codes and set(codes) <= {0, REFUSED}, f"exit codes {codes}"
+    assert 0 in codes and set(codes) <= {0, REJECTED}, f"exit codes {codes}"
 
 
 def jump_clock(target: Target) -> None:
-    """Promote by a clock that is minutes wrong, and try to by one that is days wrong, which the store refuses."""
+    """Promote by a clock that is minutes wrong, and try to by one that is days wrong, which the store rejects."""
     minutes, days = target.chance.uniform(-10, 10), target.chance.choice((-1, 1)) * target.chance.uniform(1, 400)
     for jump in (f"{minutes * 60:+.0f}s", f"{days:+.0f}d"):
         champion = target.registry.current()
@@ -247,7 +247,7 @@ def daily_run() -> None:
     try:
         run("chaos")
     except RegistryError as error:
-        sys.exit(REFUSED if "was compared; start a new run" in str(error) else str(error))
+        sys.exit(REJECTED if "was compared; start a new run" in str(error) else str(error))
 
 
 def check(target: Target) -> None:

@@ -17,7 +17,7 @@ from words import TABLE, choose_language, say
 STYLE = Path(__file__).with_name("style.css")
 ICON = "🍷"
 SIDEBAR = 230  # pixels
-POLL = 2.0  # seconds between two looks at the API's health, and at which release serves
+POLL = 2.0  # seconds between two polls of the API's health, and at which release serves
 # Seconds after a change in which the whole page is drawn anew: where Streamlit has not sent the change's end yet when
 # another fragment begins, it sends that the change was broken off, and then what the change replaced stays on the page.
 UNSENT = 0.5

@@ -115,7 +115,7 @@ def _show_classes(predicted: np.ndarray, release: Mapping[str, Any]) -> None:
     try:
         trained = ask("GET", "/classes")["train"]
     except ApiProblem:
-        trained = {}  # the bucket is away; what was predicted is known all the same
+        trained = {}  # the bucket is unreachable; what was predicted is known all the same
     counts = {say("many_predicted"): {label: int((predicted == label).sum()) for label in release["classes"]}}
     if trained:
         counts[say("many_trained")] = {label: trained[str(label)] for label in release["classes"]}

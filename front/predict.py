@@ -119,7 +119,7 @@ def _draw_grades(classes: list[int]) -> None:
 
 
 def _read_quantiles(release: str) -> Mapping[str, list[float]]:
-    """Return the quantiles of each feature; none where the release has no profile, or the API is away."""
+    """Return the quantiles of each feature; none where the release has no profile, or the API is unreachable."""
     try:
         return _ask_for_quantiles(release)
     except ApiProblem:

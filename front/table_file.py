@@ -15,7 +15,7 @@ import pyarrow.csv
 from words import say
 
 FIRST_LINE = 2  # of data: line 1 is the header
-SHOWN = 1000  # faults in the list; a person mends the first, and drops the file again
+SHOWN = 1000  # faults in the list; a person corrects the first, and drops the file again
 LONGEST = 80  # characters of a wrong row in the list
 Fault = tuple[int, str, str, str]  # line, column, value, what can be
 

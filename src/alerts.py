@@ -90,7 +90,7 @@ def check_service(url: str, known: Any) -> dict[str, Any]:
     """Ask the prediction service how it is, and tell of what changed.
 
     ``known`` is what the last call returned (None before the first), which the caller keeps: the bucket cannot while it
-    is away itself.
+    is unreachable itself.
     """
     try:
         before: Known = Problems.read(known or {}, "what the last check found").problems
@@ -143,7 +143,7 @@ def _without(known: Known, kind: str) -> dict[str, Problem]:
 
 def _split(known: Known) -> tuple[dict[str, Problem], dict[str, Problem]]:
     """Return what is to be told now, and what to keep once it was."""
-    young = datetime.now(UTC) - timedelta(minutes=ALERT_RULE.away_minutes)
+    young = datetime.now(UTC) - timedelta(minutes=ALERT_RULE.unreachable_minutes)
     waiting = {kind for kind, one in known.items() if kind in (STORE, SERVICE) and not one.told and one.since > young}
     due = {kind: one for kind, one in known.items() if one.told == (one.over is not None) and kind not in waiting}
     open_ = {kind: one for kind, one in known.items() if one.over is None}

@@ -147,10 +147,10 @@ class SearchRule:
 
 @dataclass(frozen=True)
 class AlertRule:
-    """How often the service is asked how it is, and after how long it is told that it, or its store, is away."""
+    """How often the service is asked how it is, and after how long it is told that it, or its store, is unreachable."""
 
     check_minutes: int = 10
-    away_minutes: int = 10
+    unreachable_minutes: int = 10
 
 
 @dataclass(frozen=True)

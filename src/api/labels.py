@@ -22,7 +22,7 @@ from src.storage.reader import Reader
 
 logger = logging.getLogger("uvicorn.error")
 MOST = 1000
-POLL = 0.1  # seconds between two looks at the disk
+POLL = 0.1  # seconds between two polls of the disk
 RECENT = 3.0  # seconds in which a prediction may be in the memory of a worker alone
 EXAMPLE = "18eb2d7b760a723d1e6940df"
 PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 408, 413, 422, 503)}

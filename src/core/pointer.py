@@ -87,7 +87,7 @@ class Pointer:
         if not isinstance(md5, str) or not isinstance(path, str):
             raise IntegrityError("not a .dvc file: its md5 and path must be texts")
         if any(number is not None and not _is_count(number) for number in (size, nfiles)):
-            raise IntegrityError("not a .dvc file: its size and nfiles must be complete numbers, from 0 to 2 ** 63")
+            raise IntegrityError("not a .dvc file: its size and nfiles must be whole numbers, from 0 to 2 ** 63")
         return cls(md5, path, size, nfiles, _plain(meta))
 
     @classmethod

@@ -134,7 +134,7 @@ def _read_tables(known: Provenance, workspace: Workspace) -> tuple[pd.DataFrame,
 def _find_fall(champion: Release, tested: pd.DataFrame, added: pd.DataFrame) -> Iterator[Finding]:
     """Yield a finding where the champion does worse on added wines that it did not learn from than when it was tested.
 
-    Its own rule of the split says which those are: a row's side depends on its features alone.
+    Its own rule of the split says which those are, by a row's features alone.
     """
     rule = SplitRule(**champion.provenance.split)
     unseen = added[dataset.hash_rows(added, rule.salt) < rule.test_share]

@@ -6,7 +6,6 @@ Each takes and returns pointers, works in a temporary workspace of its own, and 
 
 import hashlib
 import logging
-import os
 import socket
 import subprocess
 import time
@@ -28,6 +27,7 @@ from src.pipeline import gate, new_data
 from src.pipeline.comparison import Comparison
 from src.registry import Promotion, Registry
 from src.registry.signed import sign_release
+from src.settings import CodeSettings, read_settings
 from src.storage.bucket import Bucket
 from src.storage.prediction_log import Faults
 from src.storage.replay import replay_traffic
@@ -132,8 +132,8 @@ def test_model(challenger: Pointer, split: Split, register: bool = True) -> Poin
     if register:
         Registry(Bucket.from_environment()).register(tested)
     log.info("release %s", tested.id)
-    for side, values in (("train", scores.train), ("test", scores.test), (f"recall of {wine.TARGET}", scores.recall)):
-        log.info("  %s: %s", side, ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
+    for rows, values in (("train", scores.train), ("test", scores.test), (f"recall of {wine.TARGET}", scores.recall)):
+        log.info("  %s: %s", rows, ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
     return tested
 
 
@@ -266,7 +266,7 @@ def _drop_rows(table: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
 
 def _describe_git() -> dict[str, str]:
     """Return the commit and, where tracked files differ from it, the hash of the difference."""
-    if commit := os.environ.get("GIT_COMMIT"):
+    if commit := read_settings(CodeSettings).git_commit:
         return {"git_commit": commit}
     try:
         commit = _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").decode().strip()

@@ -185,7 +185,7 @@ def test_a_store_and_a_service_are_told_when_they_are_away_for_long(
         own_store.stop()
         eventually(check)
         assert receiver.posts == []
-        monkeypatch.setattr(alerts, "ALERT_RULE", replace(ALERT_RULE, away_minutes=0))
+        monkeypatch.setattr(alerts, "ALERT_RULE", replace(ALERT_RULE, unreachable_minutes=0))
         check()
         check()
         assert receiver.titles == ["wine: store"]

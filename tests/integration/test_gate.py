@@ -87,9 +87,11 @@ def test_a_change_of_features_is_held_until_a_person_promotes_the_new_contract(
     assert "it has another contract than the champion: without pH; it is held" in done.stdout
     assert champion_id(bucket) == champion.id
     (challenger,) = set(Registry(bucket).releases()) - {champion.id}
-    refused = run(checkout, "promote", challenger[:6], module="src.registry")
-    assert refused.returncode == 1
-    assert "without pH" in refused.stderr and "--new-contract" in refused.stderr and champion_id(bucket) == champion.id
+    rejected = run(checkout, "promote", challenger[:6], module="src.registry")
+    assert rejected.returncode == 1
+    assert (
+        "without pH" in rejected.stderr and "--new-contract" in rejected.stderr and champion_id(bucket) == champion.id
+    )
     assert run(checkout, "promote", challenger[:6], "--new-contract", module="src.registry").returncode == 0
     assert champion_id(bucket) == challenger
 

@@ -1,4 +1,4 @@
-"""Two changes of champion at once: each is in the history, in order, or is refused by name."""
+"""Two changes of champion at once: each is in the history, in order, or is rejected by name."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ from src.storage.bucket import PROBE, Bucket
 from tests.support.conditional_store import ConditionalStore, conditional_store
 from tests.support.services import eventually
 
-REFUSALS = ("is the champion already", "was compared; start a new run", "replaced no other release")
+REJECTIONS = ("is the champion already", "was compared; start a new run", "replaced no other release")
 PAIRS = 20  # in each of five buckets: reading a long history takes its time
 KINDS = (
     ("promote", "promote"),
@@ -108,7 +108,7 @@ def check_history(events: list[Promotion]) -> None:
 
 
 @pytest.mark.parametrize("batch", range(5))
-def test_of_two_at_once_each_is_in_the_history_in_order_or_refused_by_name(
+def test_of_two_at_once_each_is_in_the_history_in_order_or_rejected_by_name(
     either: str, batch: int, bucket: Bucket, trained: list[Pointer]
 ) -> None:
     registry, *both = (Registry(Bucket.from_environment()) for _ in range(3))
@@ -120,11 +120,11 @@ def test_of_two_at_once_each_is_in_the_history_in_order_or_refused_by_name(
         kinds = KINDS[number % len(KINDS)]
         pair = zip(both, kinds, others, ("one", "other"), strict=True)
         answers = change_at_once(*(make_change(one, kind, to, champion.id, by) for one, kind, to, by in pair))
-        refused = [str(answer) for answer in answers if isinstance(answer, RegistryError)]
-        assert all(any(words in text for words in REFUSALS) for text in refused), refused
+        rejected = [str(answer) for answer in answers if isinstance(answer, RegistryError)]
+        assert all(any(words in text for words in REJECTIONS) for text in rejected), rejected
         if kinds == ("daily", "daily"):
-            assert len(refused) == 1
-            assert f"{champion.id} was compared" in refused[0]
+            assert len(rejected) == 1
+            assert f"{champion.id} was compared" in rejected[0]
         done += [answer for answer in answers if isinstance(answer, Promotion)]
     events = registry.history()
     told = {event.time: event for event in done}  # who finds it done is told of the change that did it
@@ -147,7 +147,7 @@ def test_of_two_that_write_one_object_at_once_one_stands(bucket: Bucket, either:
     assert bucket.get("shared") in contents
 
 
-def test_of_two_commands_at_once_each_is_in_the_history_in_order_or_refused_by_name(
+def test_of_two_commands_at_once_each_is_in_the_history_in_order_or_rejected_by_name(
     either: str, bucket: Bucket, trained: list[Pointer]
 ) -> None:
     registry = Registry(bucket)
@@ -163,7 +163,7 @@ def test_of_two_commands_at_once_each_is_in_the_history_in_order_or_refused_by_n
         commands = [start_command("-m", "src.registry", *arguments) for arguments in pair]
         for command in commands:
             output, errors = command.communicate(timeout=300)
-            assert command.returncode == 0 or any(words in errors for words in REFUSALS), errors
+            assert command.returncode == 0 or any(words in errors for words in REJECTIONS), errors
             told += command.returncode == 0 and "→" in output
     events = registry.history()
     check_history(events)

@@ -39,9 +39,9 @@ for binary_in in (True, False):
 try:
     client.infer("beer", [one])
 except InferenceServerException as error:
-    refused = [error.status(), error.message()]
+    rejected = [error.status(), error.message()]
 print(json.dumps({
-    "answers": answers, "refused": refused, "live": client.is_server_live(), "ready": client.is_server_ready(),
+    "answers": answers, "rejected": rejected, "live": client.is_server_live(), "ready": client.is_server_ready(),
     "model": client.is_model_ready("wine", answers[0][1]), "server": client.get_server_metadata(),
     "metadata": client.get_model_metadata("wine"),
 }))
@@ -74,7 +74,7 @@ def test_tritonclient_gets_the_answers_of_predict(api: Service) -> None:
         assert (identifier, version) == ("42", release)
         assert labels == (None if number % 3 else [label] * 3)
         assert [row == pytest.approx(probabilities, abs=1e-6) for row in rows] == [True] * 3
-    assert told["refused"] == ["404", "model 'beer' is unknown, expected 'wine'"]
+    assert told["rejected"] == ["404", "model 'beer' is unknown, expected 'wine'"]
     assert told["live"] and told["ready"] and told["model"]
     assert told["server"]["extensions"] == ["binary_tensor_data"]
     assert told["metadata"]["versions"] == [release]

@@ -18,7 +18,7 @@ from tests.support.services import eventually
 
 @contextmanager
 def api(cache: Path) -> Iterator[TestClient]:
-    """Run the API on the bucket that the environment names, looking often."""
+    """Run the API on the bucket that the environment names, polling often."""
     settings = {"API_CACHE": str(cache), "API_POLL_SECONDS": "0.05"}
     # The API adds a developer's .env to the environment; it must not outlive the test.
     with patch.dict(os.environ, settings), TestClient(app, raise_server_exceptions=False) as client:

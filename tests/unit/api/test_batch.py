@@ -34,7 +34,7 @@ def send(ready: TestClient, body: bytes, form: str = "application/json") -> http
     return ready.post(BATCH, content=body, headers={"content-type": form})
 
 
-def refusal(answer: httpx2.Response, status: int = 422) -> str:
+def rejection(answer: httpx2.Response, status: int = 422) -> str:
     """Return what a problem says."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
@@ -90,18 +90,18 @@ def test_ten_faults_are_told(ready: TestClient) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[", b"[]", b"{}", b"3", b"\xff", b"[3]", b"[" * 100_000])
 def test_what_is_no_array_of_rows_is_rejected(ready: TestClient, body: bytes) -> None:
-    assert refusal(send(ready, body))
+    assert rejection(send(ready, body))
 
 
 @pytest.mark.parametrize("form", ["", "text/plain", "application/x-www-form-urlencoded"])
 def test_another_form_is_told_which_there_are(ready: TestClient, form: str) -> None:
     expected = "expected application/json or text/csv or application/vnd.apache.arrow.stream"
-    assert expected in refusal(send(ready, b"x", form), 415)
+    assert expected in rejection(send(ready, b"x", form), 415)
 
 
 def test_a_json_body_that_is_too_large_is_rejected(ready: TestClient, wines: np.ndarray) -> None:
     with limits(batch_bytes=5000):
-        assert refusal(send(ready, to_json(wines)), 413) == "the body is larger than 5,000 bytes"
+        assert rejection(send(ready, to_json(wines)), 413) == "the body is larger than 5,000 bytes"
 
 
 def read_csv(content: bytes) -> tuple[list[str], np.ndarray]:
@@ -175,7 +175,7 @@ def test_every_row_is_counted(ready: TestClient, shared_release: Pointer, wines:
 def test_csv_that_is_wrong_from_the_start_is_named_by_line_and_column(
     ready: TestClient, body: bytes, words: str
 ) -> None:
-    assert words in refusal(send(ready, body, CSV))
+    assert words in rejection(send(ready, body, CSV))
 
 
 def test_two_lines_whose_values_are_shifted_are_not_taken_for_rows() -> None:
@@ -260,19 +260,21 @@ def spoil(body: bytes, place: int, value: bytes) -> bytes:
     ],
 )
 def test_arrow_that_is_broken_is_rejected(ready: TestClient, body: bytes, words: str) -> None:
-    detail = refusal(send(ready, body, ARROW))
+    detail = rejection(send(ready, body, ARROW))
     assert any(word in detail for word in words.split("|")), detail
 
 
 def test_an_arrow_batch_that_is_too_large_or_lacks_values_is_rejected(ready: TestClient, wines: np.ndarray) -> None:
     with limits(batch_bytes=5000):
-        assert "a record batch has 44,000 bytes, expected 5,000 at most" in refusal(send(ready, to_arrow(wines), ARROW))
+        assert "a record batch has 44,000 bytes, expected 5,000 at most" in rejection(
+            send(ready, to_arrow(wines), ARROW)
+        )
     for column in (pa.array([1.0, None]), pa.array(["1", "2"]), pa.array([1, 2]).dictionary_encode()):
         out = io.BytesIO()
         table = pa.table({field: column for field in FIELDS})
         with pa.ipc.new_stream(out, table.schema) as writer:
             writer.write_table(table)
-        assert "column 'fixed_acidity'" in refusal(send(ready, out.getvalue(), ARROW))
+        assert "column 'fixed_acidity'" in rejection(send(ready, out.getvalue(), ARROW))
 
 
 def test_the_documentation_shows_all_three_forms(ready: TestClient) -> None:

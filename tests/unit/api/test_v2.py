@@ -32,7 +32,7 @@ def ask(ready: TestClient, *inputs: Any, **rest: Any) -> dict[str, Any]:
     return content
 
 
-def refusal(answer: httpx2.Response, status: int = 400) -> str:
+def rejection(answer: httpx2.Response, status: int = 400) -> str:
     """Return what an answer says went wrong, in the protocol's form."""
     assert answer.status_code == status, answer.text
     assert list(answer.json()) == ["error"]
@@ -141,7 +141,7 @@ def test_tensors_may_be_binary_both_ways(ready: TestClient, datatype: str, code:
 )
 def test_what_is_not_of_the_protocol_is_told_in_its_own_form(ready: TestClient, bad: Any, words: str) -> None:
     body = bad if isinstance(bad, bytes) else json.dumps(bad).encode()
-    assert words in refusal(ready.post(INFER, content=body))
+    assert words in rejection(ready.post(INFER, content=body))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_what_predict_rejects_is_named_by_row_and_feature(
     ready: TestClient, column: int, value: float, fault: str
 ) -> None:
     bad = OTHER[:column] + [value] + OTHER[column + 1 :]
-    assert fault in refusal(ready.post(INFER, json={"inputs": [tensor(data=WINE + bad)]}))
+    assert fault in rejection(ready.post(INFER, json={"inputs": [tensor(data=WINE + bad)]}))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -164,7 +164,7 @@ def test_what_is_no_number_is_named_where_binary_tensors_can_spell_it(ready: Tes
     data = np.array([WINE, OTHER, WINE[:5] + [value] + WINE[6:]] * 1000, "<f4").tobytes()
     one = {"name": "x", "shape": [3000, 11], "datatype": "FP32", "parameters": {"binary_data_size": len(data)}}
     head = json.dumps({"inputs": [one]}).encode()
-    error = refusal(ready.post(INFER, content=head + data, headers={BINARY: str(len(head))}))
+    error = rejection(ready.post(INFER, content=head + data, headers={BINARY: str(len(head))}))
     assert error.startswith(f"row 2: free_sulfur_dioxide: {value}, expected 0 to")
     assert error.count("row") == 10
 
@@ -172,13 +172,13 @@ def test_what_is_no_number_is_named_where_binary_tensors_can_spell_it(ready: Tes
 @pytest.mark.parametrize("length", [b"-1", b"99999", b"9" * 5000, b"x", "²".encode()])
 def test_a_length_that_cannot_be_is_rejected(ready: TestClient, length: bytes) -> None:
     body = json.dumps({"inputs": [tensor()]}).encode()
-    assert "content-length" in refusal(ready.post(INFER, content=body, headers={BINARY.encode(): length}))
+    assert "content-length" in rejection(ready.post(INFER, content=body, headers={BINARY.encode(): length}))
 
 
 def test_bytes_that_no_tensor_names_are_rejected(ready: TestClient) -> None:
     body = json.dumps({"inputs": [tensor()]}).encode()
     answer = ready.post(INFER, content=body + b"1234", headers={BINARY: str(len(body))})
-    assert refusal(answer) == "4 bytes follow the last binary tensor"
+    assert rejection(answer) == "4 bytes follow the last binary tensor"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_bytes_that_no_tensor_names_are_rejected(ready: TestClient) -> None:
     ],
 )
 def test_another_model_or_version_is_not_found(ready: TestClient, path: str, words: str) -> None:
-    assert words in refusal(ready.get(path), 404)
+    assert words in rejection(ready.get(path), 404)
 
 
 def test_the_release_is_the_version(ready: TestClient, shared_release: Pointer) -> None:
@@ -201,7 +201,7 @@ def test_the_release_is_the_version(ready: TestClient, shared_release: Pointer) 
     assert ready.post(f"{place}/infer", json=body).json() == ready.post(INFER, json=body).json()
     assert ready.get(f"{place}/ready").json() == {"name": "wine", "ready": True}
     assert ready.get(place).json()["versions"] == [shared_release.id]
-    assert refusal(ready.post("/v2/models/wine/versions/0/infer", json=body), 404)
+    assert rejection(ready.post("/v2/models/wine/versions/0/infer", json=body), 404)
 
 
 def test_server_and_model_say_what_they_are(ready: TestClient) -> None:
@@ -213,15 +213,22 @@ def test_server_and_model_say_what_they_are(ready: TestClient) -> None:
     assert [(one["name"], one["shape"]) for one in model["outputs"]] == [("label", [-1]), ("probabilities", [-1, 6])]
 
 
+@pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "TRACE"])
+def test_a_method_that_no_path_knows_is_rejected_in_the_protocol_s_form(ready: TestClient, method: str) -> None:
+    answer = ready.request(method, INFER)
+    assert answer.status_code == 405 and answer.headers["content-type"] == "application/json"
+    assert method == "HEAD" or answer.json() == {"error": "Method Not Allowed"}
+
+
 def test_a_server_that_leaves_or_has_no_release_is_not_ready(ready: TestClient) -> None:
     app.state.is_leaving = True
-    assert "about to stop" in refusal(ready.get("/v2/health/ready"))
+    assert "about to stop" in rejection(ready.get("/v2/health/ready"))
     app.state.is_leaving = False
     champion = app.state.champion
     with patch.object(champion, "live", None):
-        assert refusal(ready.get("/v2/health/ready"))
-        assert refusal(ready.get("/v2/models/wine/ready"), 503)
-        assert refusal(ready.post(INFER, json={"inputs": [tensor()]}), 503)
+        assert rejection(ready.get("/v2/health/ready"))
+        assert rejection(ready.get("/v2/models/wine/ready"), 503)
+        assert rejection(ready.post(INFER, json={"inputs": [tensor()]}), 503)
 
 
 @pytest.mark.parametrize("in_chunks", [False, True])
@@ -229,7 +236,7 @@ def test_a_body_that_is_too_large_is_rejected_in_the_protocol_s_form(ready: Test
     body = json.dumps({"inputs": [tensor()]}).ljust(5001).encode()
     with limits(batch_bytes=5000):
         answer = ready.post(INFER, content=iter([body[:1000], body[1000:]]) if in_chunks else body)
-    assert refusal(answer, 413) == "the body is larger than 5,000 bytes"
+    assert rejection(answer, 413) == "the body is larger than 5,000 bytes"
 
 
 def test_many_rows_are_counted_and_answered_as_they_are_alone(ready: TestClient, shared_release: Pointer) -> None:

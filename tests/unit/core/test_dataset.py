@@ -162,7 +162,7 @@ def test_appended_rows_never_move_the_old_ones(table: pd.DataFrame) -> None:
     assert set(map(tuple, test_of_some.to_numpy().tolist())) <= held_out
 
 
-def sides(wines: list[tuple[float, ...]], rule: SplitRule = SPLIT) -> list[bool]:
+def split(wines: list[tuple[float, ...]], rule: SplitRule = SPLIT) -> list[bool]:
     """Say of each wine whether it is held out."""
     hashes = dataset.hash_rows(pd.DataFrame(wines, columns=dataset.COLUMNS), rule.salt)
     return (hashes < rule.test_share).tolist()
@@ -173,9 +173,9 @@ def sides(wines: list[tuple[float, ...]], rule: SplitRule = SPLIT) -> list[bool]
 def test_each_wine_has_its_side_alone(wines: list[tuple[float, ...]], salt: str) -> None:
     """Neither rows before and after it, nor copies of it, nor what they were rated move it."""
     rule = SplitRule(salt, 0.5)
-    first, others = sides(wines[:1], rule), sides(wines[1:], rule)
+    first, others = split(wines[:1], rule), split(wines[1:], rule)
     rated = [(*wine[:-1], CLASSES[0]) for wine in wines]
-    assert sides([*wines, *reversed(rated)], rule) == [*first, *others, *reversed(others), *first]
+    assert split([*wines, *reversed(rated)], rule) == [*first, *others, *reversed(others), *first]
 
 
 @QUICK
@@ -183,7 +183,7 @@ def test_each_wine_has_its_side_alone(wines: list[tuple[float, ...]], salt: str)
 def test_both_parts_hold_the_same_wines_in_any_order(wines: list[tuple[float, ...]], random: Random) -> None:
     rule = SplitRule(test_share=0.5)
     wines = [(*wine[:-1], rating) for wine in wines for rating in (5, 6)]
-    assume(len(set(sides(wines, rule))) == 2)
+    assume(len(set(split(wines, rule))) == 2)
     mixed = random.sample(wines, len(wines))
     parts, of_mixed = (dataset.split(pd.DataFrame(rows, columns=dataset.COLUMNS), rule) for rows in (wines, mixed))
     for part, other in zip(parts, of_mixed, strict=True):

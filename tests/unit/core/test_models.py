@@ -24,12 +24,12 @@ print(hashlib.md5(models.export(models.fit(MODEL, PARAMETERS, train))).hexdigest
 
 
 @pytest.fixture(scope="module")
-def sides(data_csv: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split(data_csv: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return dataset.split(dataset.read(data_csv), SPLIT)
 
 
-def test_onnx_answers_as_scikit_learn_does(sides: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    train, test = sides
+def test_onnx_answers_as_scikit_learn_does(split: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    train, test = split
     fitted = models.fit(MODEL, PARAMETERS, train)
     features = test[dataset.FEATURE_NAMES]
     labels, probabilities = Model(models.export(fitted)).predict(features.to_numpy())
@@ -37,8 +37,8 @@ def test_onnx_answers_as_scikit_learn_does(sides: tuple[pd.DataFrame, pd.DataFra
     np.testing.assert_array_equal(labels, fitted.predict(features))
 
 
-def test_onnx_answers_so_for_two_classes_too(sides: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    train, test = (side.assign(**{TARGET: side[TARGET].gt(5).map({False: -2, True: 4})}) for side in sides)
+def test_onnx_answers_so_for_two_classes_too(split: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    train, test = (rows.assign(**{TARGET: rows[TARGET].gt(5).map({False: -2, True: 4})}) for rows in split)
     fitted = models.fit(MODEL, PARAMETERS, train)
     features = test[dataset.FEATURE_NAMES]
     labels, probabilities = Model(models.export(fitted)).predict(features.to_numpy())

@@ -1,4 +1,4 @@
-"""A backup: what it holds, and what is refused before anything is restored from it."""
+"""A backup: what it holds, and what is rejected before anything is restored from it."""
 
 import sqlite3
 import tarfile
@@ -38,7 +38,7 @@ def test_what_fails_leaves_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [0, 1, 20, 100, -1, -9, -30])
-def test_a_file_that_was_cut_short_is_refused(file: Path, left: int) -> None:
+def test_a_file_that_was_cut_short_is_rejected(file: Path, left: int) -> None:
     file.write_bytes(file.read_bytes()[:left])
     with pytest.raises(BackupError, match="backup.tar.gz is not a backup, or was cut short"):
         archive.check(file)
@@ -63,7 +63,7 @@ def rewrite(file: Path, change: Callable[[str, bytes], bytes | None]) -> None:
         (lambda name, content: b'{"format": 2}' if name == archive.MANIFEST else content, "reads formats up to 1"),
     ],
 )
-def test_what_the_manifest_does_not_confirm_is_refused(
+def test_what_the_manifest_does_not_confirm_is_rejected(
     file: Path, change: Callable[[str, bytes], bytes | None], told: str
 ) -> None:
     rewrite(file, change)
