@@ -1,6 +1,7 @@
 """Whatever a client does, a real server on a real socket keeps its memory, answers others, and ends when it is told."""
 
 import asyncio
+import json
 import os
 import resource
 import signal
@@ -36,7 +37,9 @@ from tests.support.services import Service, eventually, free_port
 SERVER = ["src.api"]
 BARE = ["uvicorn", "src.api.app:app"]
 HALF_A_HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-ty"
+BODY = json.dumps(EXAMPLE).encode()
 HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 300\r\n\r\n"
+ASKED = HEAD.replace(b"300", b"%d" % len(BODY)) + BODY
 WELCOME = b"GET /liveness HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -295,11 +298,18 @@ def test_on_sigterm_it_is_not_ready_answers_all_and_ends(
         ready, predict = (api.url.replace("liveness", path) for path in ("readiness", "predict"))
         eventually(lambda: client.get(ready).is_success)
         (process,) = api.processes()
-        with connect(api, HEAD) as half_a_body, connect(api, HALF_A_HEAD) as half_a_head, connect(api) as silent:
+        with (
+            connect(api, HEAD) as half_a_body,
+            connect(api, HALF_A_HEAD) as half_a_head,
+            connect(api) as silent,
+            connect(api, ASKED[:-10]) as begun,
+        ):
             start = time.monotonic()
             process.send_signal(signal.SIGTERM)
             answer = eventually(lambda: None if (answer := httpx.get(ready)).is_success else answer)
             assert answer.json()["detail"] == "the service is about to stop"
+            begun.sendall(ASKED[-10:])
+            assert begun.recv(12) == b"HTTP/1.1 200", "what was begun before is answered"
             answers = 0
             while time.monotonic() - start < 1.8:
                 assert client.post(predict, json=EXAMPLE).status_code == 200
