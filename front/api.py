@@ -66,7 +66,7 @@ def fetch(method: str, path: str, **content: Any) -> httpx.Response:
 
 
 def read_release() -> dict[str, Any]:
-    """Return what ``/release`` says, or said last, so that a form stays while the API is unreachable; raises as ``ask`` does.
+    """Return what ``/release`` says, or said last, so that a form outlives the API; raises as ``ask`` does.
 
     Raises:
         ApiProblem: it has never answered.
