@@ -1,6 +1,5 @@
 """The schema of requests and replies."""
 
-from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
@@ -154,7 +153,9 @@ class ReleaseDescription(BaseModel):
     metrics: Metrics
     model: str = Field(description="Name of the candidate", examples=[MODEL])
     parameters: dict[str, Any] = Field(examples=[dict(PARAMETERS)])
-    split: dict[str, Any] = Field(description="The rule that decided which rows are held out", examples=[asdict(SPLIT)])
+    split: dict[str, Any] = Field(
+        description="The rule that decided which rows are held out", examples=[{"test_share": SPLIT.test_share}]
+    )
     data: dict[str, Any] = Field(description="The table, as DVC knows it", examples=[_out])
     train: dict[str, Any] = Field(description="The rows that it was trained on, as DVC knows them", examples=[_out])
     test: dict[str, Any] = Field(description="The rows that were held out", examples=[_out])
