@@ -23,7 +23,7 @@ from src.api.champion import LiveRelease
 from src.api.limits import CLOSE, Limits
 from src.api.prediction_log import HEADER
 from src.api.routes import live_release
-from src.api.schemas import ID, MOST_FAULTS, PROBABILITIES, Problem, Wine
+from src.api.schemas import ID, MOST_FAULTS, PREDICTION_ID, PROBABILITIES, Problem, Wine
 from src.core.prediction_record import ANSWER
 from src.core.table import describe_classes
 from src.core.wine import CLASSES, EXAMPLE, FEATURES, NAME
@@ -72,9 +72,7 @@ class BatchPrediction(BaseModel):
 
     model_config = ConfigDict(validate_by_name=True)
 
-    id: str = Field(
-        description="Names this answer; its rows are named `<id>-0`, `<id>-1` …", examples=["18eb2d7b760a723d1e6940df"]
-    )
+    id: str = Field(description="Names this answer; its rows are named `<id>-0`, `<id>-1` …", examples=[PREDICTION_ID])
     release: str = Field(description="Id of the release that answered", examples=[ID])
     classes: list[int] = Field(description="What the columns of the probabilities stand for", examples=[list(CLASSES)])
     predicted: list[int] = Field(

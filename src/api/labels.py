@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from src.api.logs import REQUEST_ID
 from src.api.prediction_log import PredictionLog
-from src.api.schemas import Problem
+from src.api.schemas import PREDICTION_ID, Problem
 from src.core.prediction_record import find_time
 from src.core.wine import CLASSES, NAME, TARGET
 from src.errors import StackError
@@ -24,7 +24,6 @@ logger = logging.getLogger("uvicorn.error")
 MOST = 1000
 POLL = 0.1  # seconds between two polls of the disk
 RECENT = 3.0  # seconds in which a prediction may be in the memory of a worker alone
-EXAMPLE = "18eb2d7b760a723d1e6940df"
 PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 408, 413, 422, 503)}
 
 PredictionId = Annotated[
@@ -40,7 +39,7 @@ _fields: dict[str, Any] = {
 }
 NewLabel: Any = create_model(
     "NewLabel",
-    __config__=ConfigDict(extra="forbid", json_schema_extra={"example": {"id": EXAMPLE, TARGET: CLASSES[0]}}),
+    __config__=ConfigDict(extra="forbid", json_schema_extra={"example": {"id": PREDICTION_ID, TARGET: CLASSES[0]}}),
     __doc__=f"The true {TARGET} of one {NAME}.",
     **_fields,
 )
@@ -49,7 +48,7 @@ NewLabel: Any = create_model(
 class Taken(BaseModel):
     """What became of labels; each prediction is named in one place."""
 
-    taken: list[str] = Field(description="Predictions that have their label now", examples=[[EXAMPLE]])
+    taken: list[str] = Field(description="Predictions that have their label now", examples=[[PREDICTION_ID]])
     unknown: list[str] = Field(
         description="Not found; what another machine answered is found when it was sent, after a minute", examples=[[]]
     )

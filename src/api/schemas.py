@@ -14,6 +14,7 @@ from src.core.wine import CLASSES, EXAMPLE, FEATURES, NAME, TARGET, TITLE
 MOST_FAULTS = 10  # what a person reads; a body may hold many more, and each costs time and memory to tell
 UNTOLD = "untold_faults"
 ID = "f937ab93903c"  # of the release in examples
+PREDICTION_ID = "18eb2d7b760a723d1e6940df"  # of the prediction there
 
 
 def _bound_faults(cls: type[BaseModel], values: Any, validate: Any) -> Any:
@@ -55,7 +56,7 @@ class Prediction(BaseModel):
 
     model_config = ConfigDict(validate_by_name=True)
 
-    id: str = Field(description="Names this answer; later ones are greater", examples=["18eb2d7b760a723d1e6940df"])
+    id: str = Field(description="Names this answer; later ones are greater", examples=[PREDICTION_ID])
     predicted: int = Field(
         alias=ANSWER, description=f"The most probable class, {describe_classes(CLASSES)}", examples=[CLASSES[0]]
     )
